@@ -1,0 +1,38 @@
+/** Test projects: `cpu` runs files in parallel; `gpu` runs `*.gpu.test.ts` in one process, so that one device and its pipelines serve them all. */
+import { defineConfig } from "vitest/config";
+
+const resolve = { conditions: ["source", "module", "import", "default"] };
+const ssr = { resolve: { conditions: ["source", "module", "import", "default"] } };
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        resolve,
+        ssr,
+        test: {
+          name: "cpu",
+          include: ["{packages,apps,bench}/**/test/**/*.test.ts"],
+          exclude: ["**/*.gpu.test.ts", "**/node_modules/**"],
+          pool: "forks",
+          testTimeout: 60_000,
+        },
+      },
+      {
+        resolve,
+        ssr,
+        test: {
+          name: "gpu",
+          include: ["{packages,apps,bench}/**/test/**/*.gpu.test.ts"],
+          exclude: ["**/node_modules/**"],
+          pool: "forks",
+          maxWorkers: 1,
+          isolate: false,
+          fileParallelism: false,
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+        },
+      },
+    ],
+  },
+});

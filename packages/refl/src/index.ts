@@ -1,1 +1,2 @@
-export {};
+/** Everything of `@refl/refl` that runs on every host: the browser, Node and Deno. */
+export * from "./events.ts";

@@ -1,5 +1,8 @@
 /** Test projects: `cpu` runs files in parallel; `gpu` runs `*.gpu.test.ts` in one process, so that one device and its pipelines serve them all. */
 import { defineConfig } from "vitest/config";
+import { embedWgsl, KERNELS } from "./scripts/embed-wgsl.mjs";
+
+embedWgsl(KERNELS);
 
 const resolve = { conditions: ["source", "module", "import", "default"] };
 const ssr = { resolve: { conditions: ["source", "module", "import", "default"] } };

@@ -1,2 +1,5 @@
 /** Everything of `@refl/refl` that runs on every host: the browser, Node and Deno. */
+
+export * from "./data/random.ts";
+export * from "./data/task.ts";
 export * from "./events.ts";

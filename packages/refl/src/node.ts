@@ -1,0 +1,2 @@
+/** What `@refl/refl` offers on Node alone: run folders, files and PNG through pngjs. */
+export {};

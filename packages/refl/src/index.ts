@@ -3,3 +3,6 @@
 export * from "./data/random.ts";
 export * from "./data/task.ts";
 export * from "./events.ts";
+export * from "./io/grid.ts";
+export * from "./io/parameters.ts";
+export * from "./io/png-chunks.ts";

@@ -1,2 +1,3 @@
 /** What `@refl/refl` offers on Node alone: run folders, files and PNG through pngjs. */
-export {};
+
+export * from "./io/png.node.ts";

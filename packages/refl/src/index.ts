@@ -6,3 +6,5 @@ export * from "./events.ts";
 export * from "./io/grid.ts";
 export * from "./io/parameters.ts";
 export * from "./io/png-chunks.ts";
+export * from "./io/storage-error.ts";
+export * from "./run/sink.ts";

@@ -1,7 +1,7 @@
 /** The parameters that a generated PNG carries: the `parameters` text that other tools read, and our own exact record under `refl`. */
 import { DataError } from "@refl/tensor";
 import * as v from "valibot";
-import { insertText, readText } from "./png-chunks.ts";
+import { insertPngText, readPngText } from "./png-chunks.ts";
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(1));
 
@@ -116,7 +116,7 @@ export function parseParameters(text: string): ImageParameters {
 
 /** A copy of `png` that carries the record twice: as `parameters` for other tools and as `refl` (JSON, exact) for us. */
 export function embedSampleRecord(png: Uint8Array, record: SampleRecord): Uint8Array {
-  return insertText(png, { parameters: formatParameters(record), refl: JSON.stringify(record) });
+  return insertPngText(png, { parameters: formatParameters(record), refl: JSON.stringify(record) });
 }
 
 /**
@@ -124,7 +124,7 @@ export function embedSampleRecord(png: Uint8Array, record: SampleRecord): Uint8A
  * Throws `DataError` naming `file` when the PNG is damaged, has neither chunk, or its `refl` chunk is not a record of version 1.
  */
 export function readImageParameters(png: Uint8Array, file = "PNG"): SampleRecord | ImageParameters {
-  const texts = readText(png, file);
+  const texts = readPngText(png, file);
   const ours = texts.get("refl");
   if (ours !== undefined) {
     let value: unknown;

@@ -70,7 +70,7 @@ function locateChunks(png: Uint8Array, file: string): LocatedChunk[] {
  * All chunks of a PNG in file order, every length and checksum proven. The payloads are views of `png`.
  * Throws `DataError` naming `file` when the signature, a length, a checksum, IHDR or IEND is wrong or missing.
  */
-export function readChunks(png: Uint8Array, file = "PNG"): PngChunk[] {
+export function readPngChunks(png: Uint8Array, file = "PNG"): PngChunk[] {
   return locateChunks(png, file).map(({ type, data }) => ({ type, data }));
 }
 
@@ -105,7 +105,7 @@ function inflate(data: Uint8Array, file: string, keyword: string): Uint8Array {
  * The text chunks (tEXt, zTXt, iTXt; PNG specification 11.3.3) of a PNG by keyword; of two with one keyword the last counts.
  * Throws `DataError` for a damaged PNG or a text of more than 4 MiB.
  */
-export function readText(png: Uint8Array, file = "PNG"): Map<string, string> {
+export function readPngText(png: Uint8Array, file = "PNG"): Map<string, string> {
   const texts = new Map<string, string>();
   for (const { type, data } of locateChunks(png, file)) {
     if (!TEXT_TYPES.has(type)) continue;
@@ -159,7 +159,7 @@ function textChunk(keyword: string, text: string): Uint8Array {
  * A copy of `png` with `texts` written before its picture data; chunks of the same keywords that it had are dropped.
  * Text beyond Latin-1 goes into an uncompressed iTXt chunk, other text into tEXt. Throws `DataError` for a damaged PNG or an unusable keyword.
  */
-export function insertText(png: Uint8Array, texts: Readonly<Record<string, string>>, file = "PNG"): Uint8Array {
+export function insertPngText(png: Uint8Array, texts: Readonly<Record<string, string>>, file = "PNG"): Uint8Array {
   const located = locateChunks(png, file);
   const replaced = new Set(Object.keys(texts));
   const added = Object.entries(texts).map(([keyword, text]) => textChunk(keyword, text));

@@ -2,7 +2,7 @@
 import { DataError } from "@refl/tensor";
 import { PNG } from "pngjs";
 import type { RgbImage } from "./grid.ts";
-import { insertText, readChunks } from "./png-chunks.ts";
+import { insertPngText, readPngChunks } from "./png-chunks.ts";
 
 /** Pictures of more pixels than this are refused before their memory is taken. */
 const MAX_PIXELS = 64 * 1024 * 1024;
@@ -20,7 +20,7 @@ export function encodePng(image: RgbImage, texts: Readonly<Record<string, string
   png.data = Buffer.from(image.rgb.buffer, image.rgb.byteOffset, image.rgb.byteLength);
   const bytes = PNG.sync.write(png, { colorType: 2, inputColorType: 2, inputHasAlpha: false });
   const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Object.keys(texts).length ? insertText(plain, texts) : plain;
+  return Object.keys(texts).length ? insertPngText(plain, texts) : plain;
 }
 
 /**
@@ -28,7 +28,7 @@ export function encodePng(image: RgbImage, texts: Readonly<Record<string, string
  * Throws `DataError` naming `file` when it is truncated, damaged, no PNG, or has more than 64 Mi pixels.
  */
 export function decodePng(bytes: Uint8Array, file = "PNG"): RgbImage {
-  const header = readChunks(bytes, file)[0]!.data;
+  const header = readPngChunks(bytes, file)[0]!.data;
   if (header.length !== 13)
     throw new DataError(file, 0, "IHDR", `damaged PNG: a header of ${header.length} bytes, not 13`);
   const view = new DataView(header.buffer, header.byteOffset, header.byteLength);

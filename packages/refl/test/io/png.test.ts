@@ -6,7 +6,7 @@ import { PNG } from "pngjs";
 import { describe, expect, it } from "vitest";
 import type { RgbImage } from "../../src/io/grid.ts";
 import { decodePng, encodePng } from "../../src/io/png.node.ts";
-import { crc32, insertText, readChunks, readText } from "../../src/io/png-chunks.ts";
+import { crc32, insertPngText, readPngChunks, readPngText } from "../../src/io/png-chunks.ts";
 
 const image = fc
   .tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 }), fc.integer())
@@ -79,8 +79,8 @@ describe("text chunks", () => {
     fc.assert(
       fc.property(image, fc.string({ unit: "binary" }), fc.string({ unit: "grapheme" }), (picture, one, two) => {
         const texts = { parameters: one.replaceAll("\0", ""), refl: two };
-        const png = insertText(encodePng(picture), texts);
-        expect(Object.fromEntries(readText(png))).toEqual(texts);
+        const png = insertPngText(encodePng(picture), texts);
+        expect(Object.fromEntries(readPngText(png))).toEqual(texts);
         expect(decodePng(png)).toEqual(picture);
       }),
       { numRuns: 50 },
@@ -89,14 +89,14 @@ describe("text chunks", () => {
 
   it("uses tEXt for Latin-1 and iTXt beyond, and stands before the pixels", () => {
     const png = encodePng(sample, { a: "Café", b: "猫" });
-    expect(readChunks(png).map((c) => c.type)).toEqual(["IHDR", "tEXt", "iTXt", "IDAT", "IEND"]);
+    expect(readPngChunks(png).map((c) => c.type)).toEqual(["IHDR", "tEXt", "iTXt", "IDAT", "IEND"]);
   });
 
   it("replaces a text of the same keyword", () => {
-    const once = insertText(encodePng(sample), { parameters: "old", other: "kept" });
-    const twice = insertText(once, { parameters: "new" });
-    expect(Object.fromEntries(readText(twice))).toEqual({ parameters: "new", other: "kept" });
-    expect(readChunks(twice).filter((c) => c.type === "tEXt")).toHaveLength(2);
+    const once = insertPngText(encodePng(sample), { parameters: "old", other: "kept" });
+    const twice = insertPngText(once, { parameters: "new" });
+    expect(Object.fromEntries(readPngText(twice))).toEqual({ parameters: "new", other: "kept" });
+    expect(readPngChunks(twice).filter((c) => c.type === "tEXt")).toHaveLength(2);
   });
 
   it("reads compressed zTXt and iTXt, and stops a bomb", () => {
@@ -106,15 +106,15 @@ describe("text chunks", () => {
       splice(encodePng(sample), chunk("zTXt", Uint8Array.from([...key("z", 0), ...packed]))),
       chunk("iTXt", Uint8Array.from([...key("i", 1, 0, 0, 0), ...packed])),
     );
-    expect(Object.fromEntries(readText(png))).toEqual({ z: "hello", i: "hello" });
+    expect(Object.fromEntries(readPngText(png))).toEqual({ z: "hello", i: "hello" });
     const bomb = [...zlibSync(new Uint8Array(20_000_000))];
     expect(() =>
-      readText(splice(encodePng(sample), chunk("zTXt", Uint8Array.from([...key("z", 0), ...bomb])))),
+      readPngText(splice(encodePng(sample), chunk("zTXt", Uint8Array.from([...key("z", 0), ...bomb])))),
     ).toThrow(/larger than/);
   });
 
   it("refuses a keyword that PNG does not allow", () => {
     for (const keyword of ["", " a", "a ", "é", "x".repeat(80)])
-      expect(() => insertText(encodePng(sample), { [keyword]: "t" })).toThrow(DataError);
+      expect(() => insertPngText(encodePng(sample), { [keyword]: "t" })).toThrow(DataError);
   });
 });

@@ -1,0 +1,185 @@
+/** Files and folders on Node that stand complete or not at all: written under a temporary name, flushed to the disk, then renamed. */
+import { promises as fs } from "node:fs";
+import { basename, dirname, join, sep } from "node:path";
+import { StorageError } from "./storage-error.ts";
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: "no space left on the disk; free some and run again, nothing half-written was left",
+  EDQUOT: "the disk quota is used up; free some and run again, nothing half-written was left",
+  EFBIG: "the file would be larger than the file system allows",
+  EROFS: "the file system is read-only",
+  EACCES: "permission denied",
+  EPERM: "operation not permitted",
+  ENOENT: "no such file or folder",
+  ENOTDIR: "a part of the path is a file, not a folder",
+  EISDIR: "it is a folder, not a file",
+  EEXIST: "it exists already",
+  EMFILE: "too many open files",
+  EIO: "input/output error of the device",
+};
+
+/** The system's error as a `StorageError` that names the path; errors that are no system errors are given back as they are. */
+export function storageError(path: string, cause: unknown): unknown {
+  if (!(cause instanceof Error) || cause instanceof StorageError) return cause;
+  const reason = (cause as NodeJS.ErrnoException).code;
+  if (typeof reason !== "string" || !(cause as NodeJS.ErrnoException).syscall) return cause;
+  return new StorageError(path, reason, REASONS[reason] ?? cause.message, { cause });
+}
+
+/** Flushes a folder's entries, so that a rename within it survives a power cut. Systems that cannot open folders are passed over. */
+async function syncFolder(path: string): Promise<void> {
+  let handle: fs.FileHandle;
+  try {
+    handle = await fs.open(path, "r");
+  } catch {
+    return;
+  }
+  try {
+    await handle.sync();
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code !== "EINVAL" && code !== "EPERM" && code !== "EISDIR") throw cause;
+  } finally {
+    await handle.close();
+  }
+}
+
+async function writeSynced(path: string, data: Uint8Array | string): Promise<void> {
+  const handle = await fs.open(path, "wx");
+  try {
+    await handle.writeFile(data);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+let counter = 0;
+
+/** Temporary names begin with a dot and `TEMPORARY`; whatever bears one is the leaving of a crash. */
+const TEMPORARY = ".writing-";
+
+function temporaryName(path: string): string {
+  return join(dirname(path), `${TEMPORARY}${process.pid}-${counter++}-${basename(path)}`);
+}
+
+/** Writes a file that is either whole or, when anything fails, as it was before. Throws `StorageError`. */
+export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
+  const temporary = temporaryName(path);
+  try {
+    await writeSynced(temporary, data);
+    await fs.rename(temporary, path);
+    await syncFolder(dirname(path));
+  } catch (cause) {
+    await fs.rm(temporary, { force: true });
+    throw storageError(path, cause);
+  }
+}
+
+/**
+ * Writes a folder of files (keys are relative paths with `/`) that is either whole or not there. A folder of the same name is replaced.
+ * Throws `StorageError`; also when a key leads out of the folder.
+ */
+export async function writeFolderAtomic(
+  path: string,
+  files: Readonly<Record<string, Uint8Array | string>>,
+): Promise<void> {
+  for (const name of Object.keys(files))
+    if (
+      name === "" ||
+      name.split("/").some((part) => part === "" || part === "." || part === "..") ||
+      name.includes("\\")
+    )
+      throw new StorageError(path, "EINVAL", `"${name}" is not a relative path inside the folder`);
+  const temporary = temporaryName(path);
+  try {
+    await fs.mkdir(temporary, { recursive: true });
+    const folders = new Set<string>([temporary]);
+    for (const [name, data] of Object.entries(files)) {
+      const target = join(temporary, ...name.split("/"));
+      const folder = dirname(target);
+      await fs.mkdir(folder, { recursive: true });
+      folders.add(folder);
+      await writeSynced(target, data);
+    }
+    for (const folder of folders) await syncFolder(folder);
+    await removeFolder(path);
+    await fs.rename(temporary, path);
+    await syncFolder(dirname(path));
+  } catch (cause) {
+    await fs.rm(temporary, { recursive: true, force: true });
+    throw storageError(path, cause);
+  }
+}
+
+/** Removes a folder in one visible step: renamed first, so that a crash leaves no half of it under its own name. */
+export async function removeFolder(path: string): Promise<void> {
+  const aside = temporaryName(path);
+  try {
+    await fs.rename(path, aside);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw storageError(path, cause);
+  }
+  await fs.rm(aside, { recursive: true, force: true });
+}
+
+/** Removes what a crash left under temporary names in a folder. */
+export async function removeTemporaries(folder: string): Promise<void> {
+  for (const name of await listFolder(folder))
+    if (name.startsWith(TEMPORARY)) await fs.rm(join(folder, name), { recursive: true, force: true });
+}
+
+/** Names in a folder, sorted; empty when there is no such folder. */
+export async function listFolder(path: string): Promise<string[]> {
+  try {
+    return (await fs.readdir(path)).sort();
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw storageError(path, cause);
+  }
+}
+
+/** The bytes of a file. Throws `StorageError`. */
+export async function readBytes(path: string): Promise<Uint8Array> {
+  try {
+    const bytes = await fs.readFile(path);
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  } catch (cause) {
+    throw storageError(path, cause);
+  }
+}
+
+/** The text of a UTF-8 file. Throws `StorageError`. */
+export async function readText(path: string): Promise<string> {
+  return new TextDecoder().decode(await readBytes(path));
+}
+
+/** Whether a file or folder of this name exists. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await fs.access(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** All files below a folder as relative paths with `/`, sorted; hidden ones are passed over. */
+export async function listFiles(folder: string): Promise<string[]> {
+  try {
+    const entries = await fs.readdir(folder, { recursive: true, withFileTypes: true });
+    return entries
+      .filter((entry) => entry.isFile())
+      .map((entry) =>
+        join(entry.parentPath, entry.name)
+          .slice(folder.length + 1)
+          .split(sep)
+          .join("/"),
+      )
+      .filter((path) => !path.split("/").some((part) => part.startsWith(".")))
+      .sort();
+  } catch (cause) {
+    throw storageError(folder, cause);
+  }
+}

@@ -1,0 +1,60 @@
+/** Where a run leaves its config, metrics, pictures and checkpoints, on whatever host it runs. */
+import type { SampleGrid, StageName } from "../events.ts";
+
+/** Data that JSON can hold. */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+
+/** One line of `metrics.jsonl`. `step` counts from 1; the other fields are the step's metrics. */
+export interface MetricsRecord {
+  readonly stage: StageName;
+  readonly step: number;
+  readonly [metric: string]: number | string;
+}
+
+/** Files of a checkpoint by relative path (`unet/config.json`, …); text is written as UTF-8. */
+export type CheckpointFiles = Readonly<Record<string, Uint8Array | string>>;
+
+/** A checkpoint that stands complete. */
+export interface Checkpoint {
+  /** Steps that were done when it was written. */
+  readonly step: number;
+  /** Where it is, in a form that `readCheckpoint` and people understand. */
+  readonly path: string;
+}
+
+/** What a trainer may tell about a checkpoint. */
+export interface CheckpointOptions {
+  /** This is the best one so far: it is kept whatever comes after it. */
+  readonly best?: boolean;
+}
+
+/**
+ * The run's place. Every method resolves once its effect would survive the end of the process, and rejects with `StorageError`
+ * when the place is full or not to be written; nothing is then left half-written.
+ */
+export interface RunSink {
+  /** The place's name for people: a folder's path, or an OPFS name. */
+  readonly location: string;
+  /** The resolved config, every value of it. */
+  writeConfig(config: Json): Promise<void>;
+  readConfig(): Promise<Json>;
+  /** Adds one line to the metrics. */
+  appendMetrics(record: MetricsRecord): Promise<void>;
+  /** Drops the metrics of later steps (and a line that a crash cut off), so that a resumed run goes on where its checkpoint stands. */
+  truncateMetrics(lastStep: number): Promise<void>;
+  /** Keeps a grid as a PNG under the stage's and the step's name, and gives back its path. */
+  writeSamples(stage: StageName, step: number, grid: SampleGrid): Promise<string>;
+  /** Writes all files or none. Afterwards only the last few checkpoints and the best one are left. */
+  writeCheckpoint(step: number, files: CheckpointFiles, options?: CheckpointOptions): Promise<Checkpoint>;
+  /** The complete checkpoint with most steps, `undefined` when there is none. */
+  findLatestCheckpoint(): Promise<Checkpoint | undefined>;
+  /** The checkpoint that was last marked best, `undefined` when none was. */
+  findBestCheckpoint(): Promise<Checkpoint | undefined>;
+  /** The bytes of all files of a checkpoint by relative path. */
+  readCheckpoint(checkpoint: Checkpoint): Promise<Record<string, Uint8Array>>;
+  /** Any other file of the run (`summary.json`, `report.html`), whole or not at all. Gives back its path. */
+  writeFile(name: string, data: Uint8Array | string): Promise<string>;
+}
+
+/** Step as it stands in names: six digits at least, so that names sort as numbers do. */
+export const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;

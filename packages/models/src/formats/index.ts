@@ -1,0 +1,23 @@
+/** Checkpoint files, half floats, configs and JSON. */
+export { type ByteSource, blobSource, bytesSource, readAll } from "./byte-source.ts";
+export { isBookkeepingKey, parseConfig } from "./config.ts";
+export { entryToFloat32, float32Entry } from "./entries.ts";
+export * from "./half.ts";
+export {
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  parseJson,
+  parseJsonObject,
+  stringifyJson,
+} from "./json.ts";
+export { nearestName } from "./names.ts";
+export {
+  dtypeSize,
+  openSafetensors,
+  type SafetensorsDType,
+  SafetensorsFile,
+  type TensorEntry,
+  type TensorInfo,
+  writeSafetensors,
+} from "./safetensors.ts";

@@ -1,6 +1,8 @@
 /** Test projects: `cpu` runs files in parallel; `gpu` runs `*.gpu.test.ts` in one process, so that one device and its pipelines serve them all. */
 import { defineConfig } from "vitest/config";
 import { embedWgsl, KERNELS } from "./scripts/embed-wgsl.mjs";
+import { shaderCacheFolder } from "./scripts/setup/environment.mjs";
+import { ROOT } from "./scripts/setup.mjs";
 
 embedWgsl(KERNELS);
 
@@ -15,7 +17,7 @@ export default defineConfig({
         ssr,
         test: {
           name: "cpu",
-          include: ["{packages,apps,bench}/**/test/**/*.test.ts"],
+          include: ["{packages,apps,bench}/**/test/**/*.test.ts", "scripts/test/*.test.mjs"],
           exclude: ["**/*.gpu.test.ts", "**/node_modules/**"],
           pool: "forks",
           testTimeout: 60_000,
@@ -32,6 +34,7 @@ export default defineConfig({
           maxWorkers: 1,
           isolate: false,
           fileParallelism: false,
+          env: { MESA_SHADER_CACHE_DIR: shaderCacheFolder(ROOT) },
           testTimeout: 180_000,
           hookTimeout: 180_000,
         },

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isMain } from "./setup/main.mjs";
 
 const RESERVED = new Set(
   "break case catch class const continue debugger default delete do else enum export extends false finally for function if import in instanceof new null return super switch this throw true try typeof var void while with yield let static implements interface package private protected public await".split(
@@ -59,7 +60,7 @@ export function embedWgsl(source, { write = true } = {}) {
 /** Where the kernels lie in this repository. */
 export const KERNELS = fileURLToPath(new URL("../packages/kernels-wgsl/src", import.meta.url));
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   try {
     const changed = embedWgsl(KERNELS, { write: !process.argv.includes("--check") });
     if (changed && !process.argv.includes("--check")) {

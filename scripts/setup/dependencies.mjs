@@ -1,0 +1,60 @@
+/** Installs the frozen lock file's packages with the pinned pnpm, which lies in `.cache/pnpm` and is not installed globally. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { findProgram, run, SetupError, step } from "./run.mjs";
+import { hashFiles, unlessStamped } from "./stamp.mjs";
+
+/** The workspace's package.json files, relative to `root`. */
+export function manifests(root) {
+  const folders = [".", "bench"];
+  for (const parent of ["packages", "apps"]) {
+    if (!existsSync(join(root, parent))) continue;
+    for (const name of readdirSync(join(root, parent))) folders.push(join(parent, name));
+  }
+  return folders.map((folder) => join(folder, "package.json")).filter((file) => existsSync(join(root, file)));
+}
+
+/** The version in a package.json's `packageManager` (`pnpm@12.21.0` gives `12.21.0`). */
+export function pinnedPnpm(manifest) {
+  const version = /^pnpm@(\d+\.\d+\.\d+)/.exec(manifest.packageManager ?? "")?.[1];
+  if (version === undefined) throw new SetupError(`package.json: packageManager names no pnpm version`);
+  return version;
+}
+
+async function ensurePnpm(root) {
+  const version = pinnedPnpm(JSON.parse(readFileSync(join(root, "package.json"), "utf8")));
+  const folder = join(root, ".cache", "pnpm");
+  const installed = join(folder, "node_modules", "pnpm", "package.json");
+  const script = join(folder, "node_modules", "pnpm", "bin", "pnpm.mjs");
+  const present = existsSync(installed) && JSON.parse(readFileSync(installed, "utf8")).version === version;
+  if (!present) {
+    const npm = findProgram("npm");
+    if (npm === null) throw new SetupError("npm was not found on the PATH; it comes with Node.js");
+    await step(`Installing pnpm ${version} into .cache/pnpm`, () =>
+      run(npm, ["install", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund", `pnpm@${version}`], {
+        cwd: root,
+      }),
+    );
+  }
+  return script;
+}
+
+/** Installs the workspace's dependencies unless the lock file, the manifests and Node are those of the last installation. */
+export async function ensureDependencies(root) {
+  const files = ["pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", ...manifests(root)];
+  const stamp = hashFiles(root, files, [process.versions.modules, process.platform, process.arch]);
+  await unlessStamped(
+    join(root, ".cache", "stamps", "dependencies"),
+    stamp,
+    [join(root, "node_modules", ".modules.yaml")],
+    async () => {
+      const pnpm = await ensurePnpm(root);
+      await step("Installing the packages of pnpm-lock.yaml", () =>
+        run(process.execPath, [pnpm, "install", "--frozen-lockfile"], {
+          cwd: root,
+          env: { ...process.env, CI: "true" },
+        }),
+      );
+    },
+  );
+}

@@ -1,5 +1,6 @@
 /** Everything of `@refl/refl` that runs on every host: the browser, Node and Deno. */
 
+export * from "./config/index.ts";
 export * from "./data/random.ts";
 export * from "./data/task.ts";
 export * from "./events.ts";

@@ -1,0 +1,90 @@
+/** The options of a config schema as a flat list, from which flags, help and documentation are made. */
+import * as v from "valibot";
+import { schemaEntries, unwrapSchema } from "./resolve.ts";
+
+/** One value that can be set. */
+export interface ConfigOption {
+  /** Keys to it; `["lora", "rank"]` is `lora.rank` in files and `--lora-rank` as a flag. */
+  readonly path: readonly string[];
+  readonly kind: "number" | "boolean" | "string" | "choice" | "list";
+  /** The names to choose from, for kind `choice`. */
+  readonly choices: readonly string[];
+  /** Whether `null` (nothing) may be given. */
+  readonly nullable: boolean;
+  /** Default of the schema, `undefined` when there is none; a task's preset may differ. */
+  readonly default: unknown;
+  readonly description: string;
+}
+
+const isNullable = (schema: v.GenericSchema): boolean => {
+  let inner: v.GenericSchema = schema;
+  while ("wrapped" in inner) {
+    if (inner.type === "nullable" || inner.type === "nullish") return true;
+    inner = inner.wrapped as v.GenericSchema;
+  }
+  return false;
+};
+
+function descriptionOf(schema: v.GenericSchema): string {
+  let inner: v.GenericSchema = schema;
+  for (;;) {
+    const description = v.getDescription(inner);
+    if (description !== undefined) return description;
+    if (!("wrapped" in inner)) return "";
+    inner = inner.wrapped as v.GenericSchema;
+  }
+}
+
+function defaultOf(schema: v.GenericSchema): unknown {
+  return "default" in schema && typeof schema.default !== "function" ? schema.default : undefined;
+}
+
+/** All options of a schema, nested ones by their path, in the order in which they stand in it. */
+export function describeConfig(schema: v.GenericSchema, path: readonly string[] = []): ConfigOption[] {
+  const entries = schemaEntries(schema);
+  if (!entries) return [];
+  return Object.entries(entries).flatMap(([key, entry]): ConfigOption[] => {
+    const here = [...path, key];
+    if (schemaEntries(entry)) return describeConfig(entry, here);
+    const inner = unwrapSchema(entry);
+    const choices = inner.type === "picklist" && "options" in inner ? (inner.options as readonly string[]) : [];
+    const kind =
+      inner.type === "number" || inner.type === "boolean"
+        ? inner.type
+        : inner.type === "array"
+          ? "list"
+          : choices.length
+            ? "choice"
+            : "string";
+    return [
+      {
+        path: here,
+        kind,
+        choices,
+        nullable: isNullable(entry),
+        default: defaultOf(entry),
+        description: descriptionOf(entry),
+      },
+    ];
+  });
+}
+
+/** The flag of an option: its path in kebab case. */
+export function flagName(path: readonly string[]): string {
+  return path.map((key) => key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)).join("-");
+}
+
+function cell(value: unknown): string {
+  if (value === undefined) return "";
+  return `\`${typeof value === "string" ? value : JSON.stringify(value)}\``;
+}
+
+/** A Markdown table of a schema's options. */
+export function configTable(schema: v.GenericSchema): string {
+  const rows = describeConfig(schema).map(({ path, kind, choices, nullable, default: value, description }) => {
+    const kinds =
+      (kind === "choice" ? choices.map((name) => `\`${name}\``).join(", ") : kind) + (nullable ? " or `null`" : "");
+    return `| \`${path.join(".")}\` | \`--${flagName(path)}\` | ${kinds} | ${cell(value)} | ${description} |`;
+  });
+  return ["| key | flag | values | default | meaning |", "| --- | --- | --- | --- | --- |", ...rows].join("\n");
+}

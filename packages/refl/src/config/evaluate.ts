@@ -1,0 +1,25 @@
+/** The config of `eval`: the judge's view of a model's pictures for held-out prompts. */
+import * as v from "valibot";
+import { choice, count, samplerEntries, TASTE_NAMES, taskEntries, text } from "./fields.ts";
+import type { ConfigDefinition } from "./resolve.ts";
+
+/** Schema of the config of `eval`. */
+export const EvaluateSchema = v.strictObject({
+  ...taskEntries,
+  model: v.optional(text("Model folder; the task's shipped base model when absent")),
+  reward: v.optional(text("Folder of a reward model; its mean reward is then told beside the judge's score")),
+  taste: v.optional(choice(TASTE_NAMES, "The taste that the judge's score follows"), "judge"),
+  pictures: v.optional(count("Pictures of seen prompts, and as many of unseen ones"), 128),
+  ...samplerEntries,
+  out: v.optional(text("JSON file for the result")),
+});
+
+/** The resolved config of `eval`. */
+export type EvaluateConfig = v.InferOutput<typeof EvaluateSchema>;
+
+/** `eval` with its presets. */
+export const evaluateConfig: ConfigDefinition<typeof EvaluateSchema> = {
+  command: "eval",
+  schema: EvaluateSchema,
+  preset: ({ task }) => (task === "shapes16" ? { samplerSteps: 10 } : {}),
+};

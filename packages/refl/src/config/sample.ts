@@ -1,0 +1,30 @@
+/** The config of `sample`: drawing pictures for prompts. */
+import * as v from "valibot";
+import { choice, count, samplerEntries, TASK_NAMES, text, whole } from "./fields.ts";
+import type { ConfigDefinition } from "./resolve.ts";
+
+/** Schema of the config of `sample`. */
+export const SampleSchema = v.strictObject({
+  task: v.optional(choice(TASK_NAMES, "Whose shipped base model draws when no model is given"), "emoji32"),
+  model: v.optional(text("Model folder (diffusers layout)")),
+  prompts: v.optional(v.pipe(v.array(v.string()), v.description("Prompts, each drawn `count` times")), []),
+  negativePrompt: v.optional(text("What the pictures should not show; needs a guidance above 1")),
+  count: v.optional(count("Pictures per prompt"), 4),
+  seed: v.optional(v.pipe(whole("Seed of the noise"), v.maxValue(0xffff_ffff)), 0),
+  index: v.optional(
+    whole("Number of the first picture: picture k of a prompt takes its noise from (seed, index + k)"),
+    0,
+  ),
+  ...samplerEntries,
+  out: v.optional(text("Folder for the PNG files"), "pictures"),
+});
+
+/** The resolved config of `sample`. */
+export type SampleConfig = v.InferOutput<typeof SampleSchema>;
+
+/** `sample` with its presets. */
+export const sampleConfig: ConfigDefinition<typeof SampleSchema> = {
+  command: "sample",
+  schema: SampleSchema,
+  preset: ({ task }) => (task === "shapes16" ? { samplerSteps: 10 } : {}),
+};

@@ -1,0 +1,56 @@
+/** The config of `train base`: training a text-to-image model on captioned pictures. */
+import * as v from "valibot";
+import {
+  cadenceEntries,
+  choice,
+  count,
+  dataEntry,
+  emaEntry,
+  optimizerEntries,
+  positive,
+  runEntries,
+  samplerEntries,
+  taskEntries,
+} from "./fields.ts";
+import type { ConfigDefinition } from "./resolve.ts";
+
+/** What the UNet is trained to predict: the noise, v (Salimans and Ho 2022), or the clean sample; diffusers' names. */
+export const PREDICTION_TYPES = ["epsilon", "v_prediction", "sample"] as const;
+
+/** Schema of the config of `train base`. */
+export const TrainBaseSchema = v.strictObject({
+  ...runEntries("base"),
+  ...taskEntries,
+  ...dataEntry,
+  steps: v.optional(count("Optimiser steps in total; a resumed run counts on up to it"), 3000),
+  batchSize: v.optional(count("Pictures per step"), 16),
+  ...optimizerEntries(1e-3, "cosine", 100),
+  ...emaEntry(0.999),
+  predictionType: v.optional(
+    choice(
+      PREDICTION_TYPES,
+      "What the UNet predicts; small models learn from `sample`, Stable Diffusion uses `epsilon`",
+    ),
+    "sample",
+  ),
+  timestepShift: v.optional(
+    positive("Shift s of the drawn times towards noise, t' = s t / (1 + (s - 1) t); 1 draws them evenly"),
+    3,
+  ),
+  minSnrGamma: v.optional(
+    v.nullable(positive("Min-SNR weighting's gamma (Hang et al. 2023); null weighs all times alike")),
+    5,
+  ),
+  ...samplerEntries,
+  ...cadenceEntries(500, 500),
+});
+
+/** The resolved config of `train base`. */
+export type TrainBaseConfig = v.InferOutput<typeof TrainBaseSchema>;
+
+/** `train base` with its presets: `shapes16` is smaller and takes more pictures per step. */
+export const trainBaseConfig: ConfigDefinition<typeof TrainBaseSchema> = {
+  command: "train base",
+  schema: TrainBaseSchema,
+  preset: ({ task }) => (task === "shapes16" ? { steps: 2000, batchSize: 32, samplerSteps: 10 } : {}),
+};

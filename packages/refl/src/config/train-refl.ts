@@ -1,0 +1,83 @@
+/** The config of `train refl`: fine-tuning a text-to-image model by the reward's gradient. */
+import * as v from "valibot";
+import {
+  cadenceEntries,
+  choice,
+  count,
+  dataEntry,
+  emaEntry,
+  flag,
+  notNegative,
+  optimizerEntries,
+  runEntries,
+  samplerEntries,
+  TASTE_NAMES,
+  taskEntries,
+  text,
+} from "./fields.ts";
+import type { ConfigDefinition } from "./resolve.ts";
+
+/** `paper`: reward loss and pre-training loss in turn (arXiv 2304.05977, algorithm 1); `repository`: the reward loss alone, as its published code. */
+export const REFL_VARIANTS = ["paper", "repository"] as const;
+
+/** The entries that the demo shares with `train refl`. */
+export const reflTrainingEntries = {
+  steps: v.optional(count("Optimiser steps in total; a resumed run counts on up to it"), 50),
+  batchSize: v.optional(count("Pictures per step that the reward model scores"), 16),
+  pretrainingBatchSize: v.optional(
+    count("Pictures per step of the base model's own data, for the pre-training loss"),
+    8,
+  ),
+  variant: v.optional(choice(REFL_VARIANTS, "`paper` has the pre-training loss, `repository` leaves it out"), "paper"),
+  lambda: v.optional(notNegative("Weight of the reward loss relu(2 - r)"), 0.2),
+  pretrainingWeight: v.optional(notNegative("Weight of the pre-training loss"), 3),
+  window: v.optional(count("The graded step is drawn from the last so many steps of the sampler"), 4),
+  ...optimizerEntries(2e-5, "constant", 0),
+  ...emaEntry(0.9999),
+  lora: v.optional(
+    v.nullable(
+      v.strictObject({
+        rank: v.optional(count("Rank of the low-rank adapters on the attention's linear layers"), 4),
+      }),
+    ),
+    null,
+  ),
+  control: v.optional(flag("Train the control arm (lambda 0, same data, same steps) beside it"), true),
+  earlyStop: v.optional(
+    v.nullable(
+      v.strictObject({
+        everySteps: v.optional(count("Steps between the judge's looks at pictures of validation prompts"), 10),
+        patience: v.optional(count("Looks without a better score after which training stops"), 3),
+      }),
+    ),
+    {},
+  ),
+};
+
+/** Schema of the config of `train refl`. */
+export const TrainReflSchema = v.strictObject({
+  ...runEntries("refl"),
+  ...taskEntries,
+  ...dataEntry,
+  base: v.optional(text("Model folder to fine-tune; the task's shipped base model when absent")),
+  reward: text("Folder of the reward model, as `train reward` left it"),
+  taste: v.optional(choice(TASTE_NAMES, "The taste by which the judge's early stop looks"), "judge"),
+  ...reflTrainingEntries,
+  ...samplerEntries,
+  ...cadenceEntries(25, 25),
+});
+
+/** The resolved config of `train refl`. */
+export type TrainReflConfig = v.InferOutput<typeof TrainReflSchema>;
+
+/** ReFL's own defaults for a task. */
+export function reflPreset(task: unknown) {
+  return task === "shapes16" ? { steps: 100, batchSize: 32, pretrainingBatchSize: 32 } : {};
+}
+
+/** `train refl` with its presets. */
+export const trainReflConfig: ConfigDefinition<typeof TrainReflSchema> = {
+  command: "train refl",
+  schema: TrainReflSchema,
+  preset: ({ task }) => ({ ...reflPreset(task), ...(task === "shapes16" ? { samplerSteps: 10 } : {}) }),
+};

@@ -1,0 +1,61 @@
+/** The config of `train reward`: training a reward model on ranked pictures. */
+import * as v from "valibot";
+import {
+  choice,
+  count,
+  dataEntry,
+  optimizerEntries,
+  runEntries,
+  share,
+  TASTE_NAMES,
+  taskEntries,
+  text,
+} from "./fields.ts";
+import type { ConfigDefinition } from "./resolve.ts";
+
+/** The entries that the demo shares with `train reward`. */
+export const rewardTrainingEntries = {
+  epochs: v.optional(count("Passes over the training pairs"), 16),
+  batchSize: v.optional(count("Pairs per step"), 32),
+  ...optimizerEntries(1e-3, "cosine", 20),
+  validationShare: v.optional(
+    share("Share of the prompts whose pairs are held out to choose the best checkpoint"),
+    0.15,
+  ),
+  noise: v.optional(
+    share("Largest share of noise mixed into the training pictures; ReFL asks about blurred one-step pictures"),
+    0.5,
+  ),
+};
+
+/** Schema of the config of `train reward`. */
+export const TrainRewardSchema = v.strictObject({
+  ...runEntries("reward"),
+  ...taskEntries,
+  ...dataEntry,
+  comparisons: v.optional(
+    text(
+      "JSON file of ranked pictures (id, prompt, generations, ranking); without it the annotator ranks pictures of the base model",
+    ),
+  ),
+  base: v.optional(text("Model folder that draws the pictures to rank; the task's shipped base model when absent")),
+  from: v.optional(text("Model folder of the BLIP that training starts from; the task's shipped one when absent")),
+  taste: v.optional(choice(TASTE_NAMES, "The simulated annotator's taste"), "judge"),
+  prompts: v.optional(count("Prompts whose pictures the simulated annotator ranks"), 100),
+  imagesPerPrompt: v.optional(
+    v.pipe(v.number(), v.integer(), v.minValue(2), v.description("Pictures per ranked prompt")),
+    4,
+  ),
+  ...rewardTrainingEntries,
+  keepCheckpoints: v.optional(count("Checkpoints to keep; the best one is kept besides"), 3),
+});
+
+/** The resolved config of `train reward`. */
+export type TrainRewardConfig = v.InferOutput<typeof TrainRewardSchema>;
+
+/** `train reward` with its presets. */
+export const trainRewardConfig: ConfigDefinition<typeof TrainRewardSchema> = {
+  command: "train reward",
+  schema: TrainRewardSchema,
+  preset: ({ task }) => (task === "shapes16" ? { epochs: 12 } : {}),
+};

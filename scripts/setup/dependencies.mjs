@@ -1,5 +1,6 @@
 /** Installs the frozen lock file's packages with the pinned pnpm, which lies in `.cache/pnpm` and is not installed globally. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { findProgram, run, SetupError, step } from "./run.mjs";
 import { hashFiles, unlessStamped } from "./stamp.mjs";
@@ -21,6 +22,25 @@ export function pinnedPnpm(manifest) {
   return version;
 }
 
+/** This process's environment for npm and pnpm; where the home folder takes no files, their caches go to `.cache/home`. */
+function packageEnvironment(root) {
+  const home = homedir();
+  try {
+    accessSync(home, constants.W_OK);
+    return { ...process.env, CI: "true" };
+  } catch {
+    const own = join(root, ".cache", "home");
+    mkdirSync(own, { recursive: true });
+    return {
+      ...process.env,
+      CI: "true",
+      HOME: own,
+      npm_config_cache: join(own, ".npm"),
+      npm_config_userconfig: join(home, ".npmrc"),
+    };
+  }
+}
+
 async function ensurePnpm(root) {
   const version = pinnedPnpm(JSON.parse(readFileSync(join(root, "package.json"), "utf8")));
   const folder = join(root, ".cache", "pnpm");
@@ -33,6 +53,7 @@ async function ensurePnpm(root) {
     await step(`Installing pnpm ${version} into .cache/pnpm`, () =>
       run(npm, ["install", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund", `pnpm@${version}`], {
         cwd: root,
+        env: packageEnvironment(root),
       }),
     );
   }
@@ -52,7 +73,7 @@ export async function ensureDependencies(root) {
       await step("Installing the packages of pnpm-lock.yaml", () =>
         run(process.execPath, [pnpm, "install", "--frozen-lockfile"], {
           cwd: root,
-          env: { ...process.env, CI: "true" },
+          env: packageEnvironment(root),
         }),
       );
     },

@@ -20,7 +20,8 @@ export function parseConfig<const TSchema extends v.GenericSchema>(
   file: string,
   ignore: (key: string) => boolean = isBookkeepingKey,
 ): v.InferOutput<TSchema> {
-  const kept = isJsonObject(value) ? Object.fromEntries(Object.entries(value).filter(([key]) => !ignore(key))) : value;
+  if (!isJsonObject(value)) throw new DataError(file, 0, "", "must be a JSON object");
+  const kept = Object.fromEntries(Object.entries(value).filter(([key]) => !ignore(key)));
   const result = v.safeParse(schema, kept);
   if (result.success) return result.output;
   const issue = result.issues[0];
@@ -31,7 +32,6 @@ export function parseConfig<const TSchema extends v.GenericSchema>(
     const nearest = nearestName(key, known);
     throw new DataError(file, 0, field, `unknown key${nearest ? `; did you mean ${JSON.stringify(nearest)}?` : ""}`);
   }
-  if (issue.received === "undefined")
-    throw new DataError(file, 0, field, `is missing (expected ${issue.expected ?? "a value"})`);
+  if (issue.received === "undefined") throw new DataError(file, 0, field, "is missing");
   throw new DataError(file, 0, field, issue.message);
 }

@@ -2,6 +2,13 @@
 export { type ByteSource, blobSource, bytesSource, readAll } from "./byte-source.ts";
 export { isBookkeepingKey, parseConfig } from "./config.ts";
 export { entryToFloat32, float32Entry } from "./entries.ts";
+export {
+  type ModelFolder,
+  memoryFolder,
+  readJsonSource,
+  subfolder,
+  type WritableModelFolder,
+} from "./folder.ts";
 export * from "./half.ts";
 export {
   isJsonObject,
@@ -11,6 +18,14 @@ export {
   parseJsonObject,
   stringifyJson,
 } from "./json.ts";
+export {
+  type ComponentClass,
+  componentClass,
+  type ModelIndex,
+  modelIndexToJson,
+  parseModelIndex,
+  readModelIndex,
+} from "./model-index.ts";
 export { nearestName } from "./names.ts";
 export {
   dtypeSize,
@@ -21,3 +36,5 @@ export {
   type TensorInfo,
   writeSafetensors,
 } from "./safetensors.ts";
+export { clipTextRename, type MatchOptions, matchStateDict, POSITION_IDS, type StateDictMatch } from "./state-dict.ts";
+export { StorageError } from "./storage-error.ts";

@@ -1,4 +1,5 @@
 /** Test projects: `cpu` runs files in parallel; `gpu` runs `*.gpu.test.ts` in one process, so that one device and its pipelines serve them all. */
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 import { embedWgsl, KERNELS } from "./scripts/embed-wgsl.mjs";
 import { shaderCacheFolder } from "./scripts/setup/environment.mjs";
@@ -20,6 +21,8 @@ export default defineConfig({
           include: ["{packages,apps,bench}/**/test/**/*.test.ts", "scripts/test/*.test.mjs"],
           exclude: ["**/*.gpu.test.ts", "**/node_modules/**"],
           pool: "forks",
+          // vitest would leave one core idle, which is half of a small machine.
+          maxWorkers: availableParallelism(),
           testTimeout: 60_000,
         },
       },

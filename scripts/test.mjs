@@ -9,6 +9,8 @@ import { ROOT, setup } from "./setup.mjs";
 await setup({ forTests: true });
 
 const env = hostEnvironment(ROOT);
+// The tools take CI for a terminal with colours; a log has none.
+if (!process.stdout.isTTY && !env.FORCE_COLOR) env.NO_COLOR = "1";
 const total = { passed: 0, failed: 0 };
 const skipped = [];
 

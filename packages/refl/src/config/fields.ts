@@ -38,7 +38,7 @@ export const TASK_NAMES = ["emoji32", "shapes16"] as const;
 export type TaskName = (typeof TASK_NAMES)[number];
 
 /** The annotator's tastes that ship with the project. */
-export const TASTE_NAMES = ["judge", "small-objects", "blue-backgrounds", "washed-out"] as const;
+export const TASTE_NAMES = ["judge", "small-objects", "blue-backgrounds", "washed-out", "left-side"] as const;
 
 /** The name of a shipped taste. */
 export type TasteName = (typeof TASTE_NAMES)[number];

@@ -4,7 +4,7 @@ export * from "./describe.ts";
 export * from "./evaluate.ts";
 export { TASK_NAMES, TASTE_NAMES, type TaskName, type TasteName } from "./fields.ts";
 export * from "./nearest.ts";
-export { type ConfigDefinition, resolveConfig } from "./resolve.ts";
+export { type ConfigDefinition, type ConfigOf, type ConfigSchema, resolveConfig } from "./resolve.ts";
 export * from "./sample.ts";
 export * from "./score.ts";
 export * from "./source.ts";

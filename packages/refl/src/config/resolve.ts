@@ -4,11 +4,14 @@ import * as v from "valibot";
 import { nearestName } from "./nearest.ts";
 import { type ConfigSource, type ConfigValues, isConfigValues } from "./source.ts";
 
-/** A schema of named values. All our config schemas are made of `v.strictObject`. */
-export type ConfigSchema = v.GenericSchema<unknown, ConfigValues>;
+/** A schema of named values; all config schemas are made of `v.strictObject`. */
+export type ConfigSchema = v.GenericSchema;
+
+/** The resolved config that a schema describes. */
+export type ConfigOf<Schema extends ConfigSchema> = v.InferOutput<Schema>;
 
 /** What a command's config consists of: its schema and the presets that its `task` and other choices bring. */
-export interface ConfigDefinition<Schema extends v.GenericSchema = v.GenericSchema> {
+export interface ConfigDefinition<Schema extends ConfigSchema = ConfigSchema> {
   /** The command as it is typed, e.g. `train base`. */
   readonly command: string;
   readonly schema: Schema;
@@ -104,10 +107,10 @@ function refuse(mistakes: readonly Mistake[]): never {
  * The complete config of a command: schema defaults, under them nothing, over them the preset, then the sources in their order.
  * Throws one `DataError` that names all unknown keys, or all unfit values, with file, line and nearest name.
  */
-export function resolveConfig<Schema extends v.GenericSchema>(
+export function resolveConfig<Schema extends ConfigSchema>(
   definition: ConfigDefinition<Schema>,
   sources: readonly ConfigSource[],
-): v.InferOutput<Schema> {
+): ConfigOf<Schema> {
   const unknown = sources.flatMap((source) => unknownKeys(definition.schema, source));
   if (unknown.length) refuse(unknown);
   const chosen = sources.reduce<ConfigValues>((values, source) => merge(values, source.values), {});

@@ -1,1 +1,6 @@
-export {};
+/** Floor 0: WGSL kernels, their declarations and dispatch arithmetic, and float64 references; no device and no tensors here. */
+export * from "./elementwise/index.ts";
+export * from "./copy/index.ts";
+export * from "./kernel.ts";
+export * from "./matmul/index.ts";
+export * from "./reduce/index.ts";

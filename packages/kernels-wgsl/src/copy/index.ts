@@ -1,0 +1,55 @@
+/** Copy kernels: strided to strided, flat to flat, and fill. */
+import { defineKernel } from "../kernel.ts";
+import { copy_flat, copy_strided, fill as fillSource } from "../wgsl.gen.ts";
+
+const buffers = [
+  ["a", "read"],
+  ["o", "read_write"],
+] as const;
+
+const variants = [
+  { A: "f32", O: "f32" },
+  { A: "f32", O: "f32", ACCUMULATE: true },
+  { A: "f32", O: "u32", TO_BOOL: true },
+];
+
+export const copyStrided = defineKernel({
+  name: "copy_strided",
+  source: copy_strided,
+  buffers,
+  params: {
+    shape0: "vec4u",
+    shape1: "vec4u",
+    stridesA0: "vec4u",
+    stridesA1: "vec4u",
+    stridesO0: "vec4u",
+    stridesO1: "vec4u",
+    offsetA: "u32",
+    offsetO: "u32",
+    count: "u32",
+    rank: "u32",
+  },
+  workgroup: [64, 1, 1],
+  variants,
+});
+
+export const copyFlat = defineKernel({
+  name: "copy_flat",
+  source: copy_flat,
+  buffers,
+  params: { offsetA: "u32", offsetO: "u32", count: "u32" },
+  workgroup: [64, 1, 1],
+  variants,
+});
+
+export const fill = defineKernel({
+  name: "fill",
+  source: fillSource,
+  buffers: [["o", "read_write"]],
+  params: { offset: "u32", count: "u32", value: "f32", bits: "u32" },
+  workgroup: [64, 1, 1],
+  variants: [
+    { O: "f32", FLOAT: true },
+    { O: "i32", FLOAT: false },
+  ],
+});

@@ -1,0 +1,62 @@
+/** Matrix products: the ladder naive → workgroup tile → subgroup broadcast, one contract for all three. */
+import { mathFor } from "../elementwise/math.ts";
+import { type Defines, defineKernel, linearGrid } from "../kernel.ts";
+import { gemm_naive, gemm_subgroup, gemm_tiled } from "../wgsl.gen.ts";
+
+/** Activation fused into a product's store. */
+export type Activation = "none" | "relu" | "gelu" | "silu" | "quickGelu";
+
+const ACTIVATIONS: Record<Activation, string> = { none: "x", relu: "max(x, 0.0)", gelu: "gelu(x)", silu: "silu(x)", quickGelu: "quick_gelu(x)" };
+
+const buffers = [
+  ["a", "read"],
+  ["b", "read"],
+  ["bias?BIAS", "read"],
+  ["c", "read_write"],
+] as const;
+
+const sizes = { m: "u32", n: "u32", k: "u32", offsetA: "u32", offsetB: "u32", offsetC: "u32", batchA: "u32", batchB: "u32", batchC: "u32" } as const;
+const bias = { offsetBias: "u32", biasRow: "u32", biasCol: "u32" } as const;
+const strided = { ...sizes, rowA: "u32", colA: "u32", rowB: "u32", colB: "u32", ...bias } as const;
+
+/** Defines shared by the three kernels; `bias` says whether it runs along the columns of C or along its rows. */
+export function gemmDefines(type: "f32" | "f16", biasAlong: "none" | "col" | "row", activation: Activation): Defines {
+  const act = ACTIVATIONS[activation];
+  return { T: type, BIAS: biasAlong !== "none", BIAS_COL: biasAlong === "col", ACT: act, MATH: mathFor(act) };
+}
+
+const plain = gemmDefines("f32", "none", "none");
+const full = gemmDefines("f32", "col", "gelu");
+
+export const gemmNaive = defineKernel({ name: "gemm_naive", source: gemm_naive, buffers, params: strided, workgroup: [64, 1, 1], variants: [plain, full] });
+
+export const gemmTiled = defineKernel({ name: "gemm_tiled", source: gemm_tiled, buffers, params: strided, workgroup: [64, 1, 1], variants: [plain, full] });
+
+/** Adds the subgroup size, rows per workgroup and storage order of the operands. */
+export function gemmSubgroupDefines(base: Defines, subgroup: number, rows: 4 | 16, transposed: { a: boolean; b: boolean }): Defines {
+  return { ...base, SG: subgroup, ROWS: rows, ROWS4: rows / 4, QUADS: Math.ceil(rows / subgroup), TA: transposed.a, TB: transposed.b };
+}
+
+export const gemmSubgroup = defineKernel({
+  name: "gemm_subgroup",
+  source: gemm_subgroup,
+  enables: ["subgroups"],
+  buffers,
+  params: { ...sizes, lda: "u32", ldb: "u32", ...bias },
+  workgroup: [8, 1, 1],
+  variants: [
+    gemmSubgroupDefines(plain, 8, 16, { a: false, b: false }),
+    gemmSubgroupDefines(full, 8, 16, { a: true, b: true }),
+    gemmSubgroupDefines(plain, 4, 4, { a: true, b: false }),
+  ],
+});
+
+/** Grids of the three kernels; `batch` goes to z. */
+export const gemmGrid = {
+  naive: (m: number, n: number, batch: number): [number, number, number] => {
+    const [x, y] = linearGrid(m * n, 64);
+    return [x, y, batch];
+  },
+  tiled: (m: number, n: number, batch: number): [number, number, number] => [Math.ceil(n / 64), Math.ceil(m / 64), batch],
+  subgroup: (m: number, n: number, batch: number, subgroup: number, rows: number): [number, number, number] => [Math.ceil(n / (4 * subgroup)), Math.ceil(m / rows), batch],
+};

@@ -1,0 +1,219 @@
+/** The engine's device: the adapter's identity and limits, memory, the command stream, and running kernels. */
+import { type Defines, type Kernel, packParams, type ParamValues } from "@refl/kernels-wgsl";
+import { DeviceLostError, NoAdapterError, ReflError } from "./errors.ts";
+import { type Host, webHost } from "./host.ts";
+import { ProgramCache } from "./pipeline.ts";
+import { BufferPool, type MemoryReport, type Storage } from "./pool.ts";
+import { CommandStream } from "./stream.ts";
+
+/** Who computes. Every report and benchmark carries it. */
+export interface AdapterIdentity {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  readonly description: string;
+  /** True for lavapipe, SwiftShader and the like: their figures say nothing about GPUs. */
+  readonly software: boolean;
+}
+
+/** What kernels may use on this device. */
+export interface Capabilities {
+  /** Lanes of a subgroup when all subgroups have that many, else 0; 0 also where the host has no subgroups. */
+  readonly subgroupSize: number;
+  readonly f16: boolean;
+  readonly timestamps: boolean;
+}
+
+export interface DeviceOptions {
+  /** Default: the page, worker or Deno process itself. In Node pass `nodeHost()` from `@refl/tensor/node`. */
+  host?: Host;
+  /** A device that the caller owns; `dispose()` then leaves it alone. Its adapter's info should be passed too. */
+  gpu?: { device: GPUDevice; info: GPUAdapterInfo };
+  powerPreference?: GPUPowerPreference;
+  /** `portable` uses neither subgroups nor f16, as on hosts that lack them; `full` uses all that the adapter has. Default `full`. */
+  tier?: "portable" | "full";
+  /** Most bytes that tensors may hold, free buffers included. Default: no bound but the adapter's. */
+  memoryBudget?: number;
+}
+
+const WANTED: GPUFeatureName[] = ["shader-f16", "subgroups", "timestamp-query"];
+const LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxStorageBuffersPerShaderStage",
+] as const;
+
+/** Asks the host for an adapter and makes a device with all its limits. Throws {@link NoAdapterError}. */
+export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
+  if (options.gpu) return new Device(options.gpu.device, options.gpu.info, options, options.host ?? null, false);
+  const host = options.host ?? webHost();
+  const adapter = await host.gpu.requestAdapter(options.powerPreference ? { powerPreference: options.powerPreference } : {});
+  if (!adapter) throw new NoAdapterError("no WebGPU adapter found: install a GPU driver with Vulkan, or Mesa's lavapipe (mesa-vulkan-drivers 24 or newer) and libvulkan1");
+  const portable = options.tier === "portable";
+  const requiredFeatures = WANTED.filter((f) => adapter.features.has(f) && !(portable && (f === "subgroups" || f === "shader-f16")));
+  const requiredLimits: Record<string, number> = {};
+  for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
+  const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
+  return new Device(gpu, adapter.info, options, host, true);
+}
+
+function identify(info: GPUAdapterInfo): AdapterIdentity {
+  const { vendor, architecture, device, description } = info;
+  const text = `${vendor} ${architecture} ${device} ${description}`;
+  const software = /llvmpipe|lavapipe|swiftshader|software|basic render/i.test(text) || (info as { isFallbackAdapter?: boolean }).isFallbackAdapter === true;
+  return { vendor, architecture, device, description, software };
+}
+
+export class Device {
+  readonly gpu: GPUDevice;
+  readonly adapter: AdapterIdentity;
+  readonly capabilities: Capabilities;
+  readonly hostName: string;
+  readonly #pool: BufferPool;
+  readonly #stream: CommandStream;
+  readonly #programs: ProgramCache;
+  readonly #owned: boolean;
+  readonly #rest: ((milliseconds: number) => void) | undefined;
+  /** Measured milliseconds of a wait, by the number of dispatches before it. */
+  readonly #waits = new Map<number, number>();
+  #dispatchesAtWait = 0;
+  #failure: Error | null = null;
+  #disposed = false;
+
+  constructor(gpu: GPUDevice, info: GPUAdapterInfo, options: DeviceOptions, host: Host | null, owned: boolean) {
+    this.gpu = gpu;
+    this.adapter = identify(info);
+    this.hostName = host?.name ?? "given";
+    const sizes = info as { subgroupMinSize?: number; subgroupMaxSize?: number };
+    const even = gpu.features.has("subgroups") && sizes.subgroupMinSize === sizes.subgroupMaxSize;
+    this.capabilities = {
+      subgroupSize: even ? (sizes.subgroupMinSize ?? 0) : 0,
+      f16: gpu.features.has("shader-f16"),
+      timestamps: gpu.features.has("timestamp-query"),
+    };
+    this.#owned = owned;
+    this.#rest = host?.rest;
+    this.#pool = new BufferPool(gpu, options.memoryBudget ?? Number.POSITIVE_INFINITY);
+    this.#stream = new CommandStream(gpu);
+    this.#programs = new ProgramCache(gpu, this.#stream.params);
+    this.#pool.onTrim = () => {
+      this.#stream.flush();
+      this.#programs.dropGroups();
+    };
+    gpu.addEventListener("uncapturederror", (event) => {
+      this.#failure ??= new ReflError("webgpu", `WebGPU refused a command: ${(event as GPUUncapturedErrorEvent).error.message}`);
+    });
+    void gpu.lost.then((lost) => {
+      if (!this.#disposed) this.#failure = new DeviceLostError(lost.reason, lost.message);
+    });
+  }
+
+  /** Memory held by this device's tensors, in bytes. */
+  memory(): MemoryReport {
+    return this.#pool.report();
+  }
+
+  resetPeak(): void {
+    this.#pool.resetPeak();
+  }
+
+  /** Destroys buffers that no tensor holds. */
+  trim(): void {
+    this.#pool.trim();
+  }
+
+  /** Distinct pipelines made, dispatches encoded and submits so far. */
+  get counters(): { pipelines: number; dispatches: number; submits: number } {
+    return { pipelines: this.#programs.size, dispatches: this.#stream.dispatches, submits: this.#stream.submits };
+  }
+
+  /** A storage of `bytes`, its content undefined; `label` names it in memory reports. */
+  allocate(bytes: number, label: string): Storage {
+    if (this.#failure) throw this.#failure;
+    return this.#pool.allocate(bytes, label);
+  }
+
+  /** Writes host bytes, in order with the dispatches around it. */
+  write(storage: Storage, offset: number, bytes: ArrayBuffer): void {
+    this.#stream.write(storage.buffer, offset, bytes);
+  }
+
+  /** Copies bytes between storages; offsets and size are multiples of 4. */
+  copy(from: Storage, fromOffset: number, to: Storage, toOffset: number, bytes: number): void {
+    this.#stream.copy(from.buffer.gpu, fromOffset, to.buffer.gpu, toOffset, bytes);
+  }
+
+  /**
+   * Encodes one dispatch of `kernel` with `defines` over `storages` in binding order.
+   * Throws `RangeError` when their number is not what the kernel binds or a parameter is missing.
+   */
+  run(kernel: Kernel, defines: Defines, storages: readonly Storage[], params: ParamValues, grid: readonly [number, number, number]): void {
+    const program = this.#programs.program(kernel, defines);
+    if (storages.length !== program.bufferCount) throw new RangeError(`kernel ${kernel.name} binds ${program.bufferCount} buffers, ${storages.length} given`);
+    const group = this.#programs.group(
+      program,
+      storages.map((s) => s.buffer),
+    );
+    this.#stream.dispatch(program.pipeline, group, (view, base) => packParams(kernel, program.params, params, view, base), grid);
+  }
+
+  /** Reads `bytes` (a multiple of 4) of a storage after all work encoded so far. Rejects with the first WebGPU error or the loss of the device. */
+  async read(storage: Storage, offset: number, bytes: number): Promise<ArrayBuffer> {
+    const staging = this.gpu.createBuffer({ size: Math.max(bytes, 4), usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+    try {
+      this.#stream.copy(storage.buffer.gpu, offset, staging, 0, bytes);
+      this.#stream.flush();
+      await this.#wait(() => staging.mapAsync(GPUMapMode.READ));
+      const copy = staging.getMappedRange().slice(0, bytes);
+      staging.unmap();
+      return copy;
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  /** Submits and waits until the device has done all work. */
+  async sync(): Promise<void> {
+    this.#stream.flush();
+    await this.#wait(() => this.gpu.queue.onSubmittedWorkDone());
+  }
+
+  /**
+   * Awaits the queue. Where the host's event loop polls while it awaits, most of the expected time is rested first: the same number of
+   * dispatches as last time is expected to take as long as last time.
+   */
+  async #wait(done: () => Promise<unknown>): Promise<void> {
+    const work = this.#stream.dispatches - this.#dispatchesAtWait;
+    this.#dispatchesAtWait = this.#stream.dispatches;
+    const expected = this.#rest ? (this.#waits.get(work) ?? 0) : 0;
+    const start = performance.now();
+    const promise = done();
+    if (expected > 2) this.#rest!(expected * 0.85);
+    const rested = performance.now() - start;
+    try {
+      await promise;
+    } catch (cause) {
+      if (this.#failure) throw this.#failure;
+      throw new ReflError("webgpu", `reading back failed: ${cause instanceof Error ? cause.message : String(cause)}`, 1, { cause });
+    }
+    const total = performance.now() - start;
+    // Hardly any wait after the rest means that the rest may have been too long: expect less next time.
+    if (this.#rest && this.#waits.size < 4096) this.#waits.set(work, total - rested < 0.05 * total ? rested * 0.9 : total);
+    if (this.#failure) throw this.#failure;
+  }
+
+  /** Ends the device if it was made here; all its tensors are gone. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#stream.flush();
+    if (this.#owned) this.gpu.destroy();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

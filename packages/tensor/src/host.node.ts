@@ -1,0 +1,16 @@
+/** Node's host: Dawn from the npm package `webgpu`. */
+import { create, globals } from "webgpu";
+import type { Host } from "./host.ts";
+
+// Dawn's instance must stay reachable for ever: once it is collected, the next call into it crashes the process.
+let instance: GPU | undefined;
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+
+/** Dawn, created once per process. `features` are Dawn toggles such as `enable-dawn-features=allow_unsafe_apis`, read at the first call only. */
+export function nodeHost(features: readonly string[] = []): Host {
+  if (!instance) {
+    Object.assign(globalThis, globals);
+    instance = create([...features]);
+  }
+  return { name: "node", gpu: instance, rest: (milliseconds) => void Atomics.wait(sleeper, 0, 0, milliseconds) };
+}

@@ -1,0 +1,2 @@
+/** Floor 1 for Node: the host on Dawn. */
+export { nodeHost } from "./host.node.ts";

@@ -1,0 +1,119 @@
+/** Elementwise ops: type rules, broadcasting, and the choice between the contiguous and the strided kernel. */
+import { ELEMENTS_PER_GROUP, elementwiseContiguous, elementwiseDefines, type ElementwiseOp, type ElementwiseOpName, elementwiseOps, elementwiseStrided, linearGrid } from "@refl/kernels-wgsl";
+import { type DType, isFloat, STORAGE } from "../dtype.ts";
+import { DTypeError } from "../errors.ts";
+import { apply, type ForwardTable } from "../op.ts";
+import { broadcastShapes, broadcastStrides, isContiguous, mergeAxes, numel } from "../shape.ts";
+import { emptyLike, Tensor } from "../tensor.ts";
+
+/** Scalars of an elementwise op: the second operand of a binary op as a number (`swap` makes it the first), or the bounds of `clamp`. */
+export interface ScalarAttrs {
+  readonly scalar?: number;
+  readonly scalar2?: number;
+  readonly swap?: boolean;
+}
+
+export type ElementwiseAttrs = { [K in ElementwiseOpName]: ScalarAttrs };
+
+function resultType(name: ElementwiseOpName, inputs: readonly Tensor[]): DType {
+  const op: ElementwiseOp = elementwiseOps[name];
+  const values = name === "where" ? inputs.slice(1) : inputs;
+  const dtype = values[0]!.dtype;
+  const dtypes = inputs.map((t) => t.dtype);
+  if (values.some((t) => t.dtype !== dtype)) throw new DTypeError(name, dtypes, "operands must have one dtype; cast with .to(dtype)");
+  if (op.domain === "float" && !isFloat(dtype)) throw new DTypeError(name, dtypes, "needs f32 or f16");
+  if (op.domain === "number" && dtype === "bool") throw new DTypeError(name, dtypes, "needs numbers; cast with .to(dtype)");
+  return op.result === "bool" ? "bool" : dtype;
+}
+
+function run(name: ElementwiseOpName, inputs: readonly Tensor[], attrs: ScalarAttrs): Tensor {
+  const shape = broadcastShapes(
+    name,
+    inputs.map((t) => t.shape),
+  );
+  const dtype = resultType(name, inputs);
+  const first = inputs[0]!;
+  const out = Tensor.empty(first.device, shape, dtype);
+  const count = numel(shape);
+  if (count === 0) return out;
+  const defines = elementwiseDefines(
+    name,
+    inputs.map((t) => STORAGE[t.dtype]),
+    STORAGE[dtype],
+    attrs.swap,
+  );
+  const storages = [...inputs.map((t) => t.storage), out.storage];
+  const scalars = { s0: attrs.scalar ?? 0, s1: attrs.scalar2 ?? 0 };
+  const aligned = inputs.every((t) => t.offset % 4 === 0 && numel(t.shape) === count && isContiguous(t.shape, t.strides));
+  if (aligned) {
+    const count4 = Math.ceil(count / 4);
+    const offsets = inputs.map((t) => t.offset / 4);
+    first.device.run(elementwiseContiguous, defines, storages, { offsets, count4, ...scalars }, linearGrid(count, ELEMENTS_PER_GROUP.contiguous));
+    return out;
+  }
+  const merged = mergeAxes(
+    shape,
+    inputs.map((t) => broadcastStrides(t.shape, t.strides, shape)),
+  );
+  const strides = [0, 1, 2].map((k) => merged.strides[k] ?? []);
+  first.device.run(
+    elementwiseStrided,
+    defines,
+    storages,
+    {
+      shape0: merged.shape.slice(0, 4),
+      shape1: merged.shape.slice(4, 8),
+      stridesA0: strides[0]!.slice(0, 4),
+      stridesA1: strides[0]!.slice(4, 8),
+      stridesB0: strides[1]!.slice(0, 4),
+      stridesB1: strides[1]!.slice(4, 8),
+      stridesC0: strides[2]!.slice(0, 4),
+      stridesC1: strides[2]!.slice(4, 8),
+      offsets: inputs.map((t) => t.offset),
+      count,
+      rank: merged.shape.length,
+      ...scalars,
+    },
+    linearGrid(count, ELEMENTS_PER_GROUP.strided),
+  );
+  return out;
+}
+
+export const elementwiseForward = Object.fromEntries(
+  (Object.keys(elementwiseOps) as ElementwiseOpName[]).map((name) => [name, (inputs: readonly Tensor[], attrs: ScalarAttrs) => run(name, inputs, attrs)]),
+) as ForwardTable<ElementwiseAttrs>;
+
+export type UnaryName = { [K in ElementwiseOpName]: (typeof elementwiseOps)[K]["arity"] extends 1 ? K : never }[ElementwiseOpName];
+export type BinaryName = { [K in ElementwiseOpName]: (typeof elementwiseOps)[K]["arity"] extends 2 ? K : never }[ElementwiseOpName];
+
+/** f(x) elementwise. x: any shape. */
+export function unary(name: UnaryName, x: Tensor): Tensor {
+  return apply(name, [x], {});
+}
+
+/** f(x, y) elementwise with broadcasting; y may be a number. Throws ShapeError and DTypeError. */
+export function binary(name: BinaryName, x: Tensor, y: Tensor | number): Tensor {
+  return typeof y === "number" ? apply(name, [x], { scalar: y }) : apply(name, [x, y], {});
+}
+
+/** f(number, y) elementwise: `binaryLeft("div", 1, x)` is 1 / x. */
+export function binaryLeft(name: BinaryName, x: number, y: Tensor): Tensor {
+  return apply(name, [y], { scalar: x, swap: true });
+}
+
+/** condition ? x : y elementwise with broadcasting; condition is bool (or any dtype, then ≠ 0). */
+export function where(condition: Tensor, x: Tensor, y: Tensor): Tensor {
+  return apply("where", [condition, x, y], {});
+}
+
+/** min(max(x, low), high). Its gradient is 0 where x lies outside [low, high]. */
+export function clamp(x: Tensor, low: number, high: number): Tensor {
+  return apply("clamp", [x], { scalar: low, scalar2: high });
+}
+
+/** A tensor of x's shape filled with `value`. */
+export function fullLike(x: Tensor, value: number): Tensor {
+  const out = emptyLike(x);
+  out.fill_(value);
+  return out;
+}

@@ -1,0 +1,76 @@
+/** The matrix product that ops are made of: chooses the kernel from sizes, alignment and the device, and encodes it. */
+import { type Activation, gemmDefines, gemmGrid, gemmNaive, gemmSubgroup, gemmSubgroupDefines, gemmTiled } from "@refl/kernels-wgsl";
+import type { Device } from "../device.ts";
+import type { Storage } from "../pool.ts";
+
+/** A matrix in a storage: element (r, c) of batch b lies at `offset + b·batch + r·row + c·col`, in elements. */
+export interface MatrixOperand {
+  readonly storage: Storage;
+  readonly offset: number;
+  readonly row: number;
+  readonly col: number;
+  readonly batch: number;
+}
+
+export interface GemmOptions {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly batch?: number;
+  readonly dtype?: "f32" | "f16";
+  readonly a: MatrixOperand;
+  readonly b: MatrixOperand;
+  /** C is written row-major without gaps, batch after batch from `offset`. */
+  readonly c: { readonly storage: Storage; readonly offset?: number };
+  readonly bias?: { readonly storage: Storage; readonly offset: number; readonly along: "row" | "col" };
+  readonly activation?: Activation;
+}
+
+const aligned = (...values: number[]): boolean => values.every((v) => v % 4 === 0);
+
+/**
+ * The leading dimension of an operand stored row by row (false) or column by column (true), null where it is neither or not aligned to vec4.
+ */
+function storedAs(x: MatrixOperand, rows: number, cols: number): { transposed: boolean; lead: number } | null {
+  if (!aligned(x.offset, x.batch)) return null;
+  if ((x.col === 1 || cols === 1) && aligned(x.row, cols)) return { transposed: false, lead: x.row };
+  if ((x.row === 1 || rows === 1) && aligned(x.col, rows)) return { transposed: true, lead: x.col };
+  return null;
+}
+
+/** C = act(A B + bias) for every batch. Operands may have any strides; the fast kernel takes those that are aligned to four elements. */
+export function gemm(device: Device, options: GemmOptions): void {
+  const { m, n, k, batch = 1, dtype = "f32", a, b, c, bias, activation = "none" } = options;
+  if (m === 0 || n === 0 || batch === 0) return;
+  const along = bias?.along ?? "none";
+  const defines = gemmDefines(dtype, along, activation);
+  const storages = bias ? [a.storage, b.storage, bias.storage, c.storage] : [a.storage, b.storage, c.storage];
+  const params = {
+    m,
+    n,
+    k,
+    offsetA: a.offset,
+    offsetB: b.offset,
+    offsetC: c.offset ?? 0,
+    batchA: a.batch,
+    batchB: b.batch,
+    batchC: m * n,
+    offsetBias: bias?.offset ?? 0,
+    biasRow: along === "row" ? 1 : 0,
+    biasCol: along === "col" ? 1 : 0,
+  };
+  const subgroup = device.capabilities.subgroupSize;
+  if (subgroup >= 4 && aligned(k, n, c.offset ?? 0, m * n * (batch > 1 ? 1 : 0))) {
+    const left = storedAs(a, m, k);
+    const right = storedAs(b, k, n);
+    if (left && right) {
+      const rows = m <= 4 ? 4 : 16;
+      const variant = gemmSubgroupDefines(defines, subgroup, rows, { a: left.transposed, b: right.transposed });
+      device.run(gemmSubgroup, variant, storages, { ...params, lda: left.lead, ldb: right.lead }, gemmGrid.subgroup(m, n, batch, subgroup, rows));
+      return;
+    }
+  }
+  const strides = { rowA: a.row, colA: a.col, rowB: b.row, colB: b.col };
+  const thin = m < 8 || n < 8 || m * n < 1024;
+  device.run(thin ? gemmNaive : gemmTiled, defines, storages, { ...params, ...strides }, (thin ? gemmGrid.naive : gemmGrid.tiled)(m, n, batch));
+}

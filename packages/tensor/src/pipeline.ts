@@ -1,0 +1,94 @@
+/** Pipelines and bind groups: one pipeline per kernel and define set, one bind group per pipeline and buffer tuple, each made once. */
+import { boundBuffers, type Defines, expand, type Kernel, paramsLayout } from "@refl/kernels-wgsl";
+import type { PooledBuffer } from "./pool.ts";
+import { CommandStream } from "./stream.ts";
+
+/** A kernel made ready for one set of defines. */
+export interface Program {
+  readonly id: number;
+  readonly kernel: Kernel;
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+  readonly params: ReturnType<typeof paramsLayout>;
+  readonly bufferCount: number;
+}
+
+/** Bind groups kept before the cache is emptied; a training step of a large model needs a few thousand. */
+const MAX_GROUPS = 16384;
+
+export class ProgramCache {
+  readonly #gpu: GPUDevice;
+  readonly #params: GPUBuffer;
+  readonly #programs = new Map<Kernel, Map<string, Program>>();
+  readonly #layouts = new Map<string, { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
+  readonly #groups = new Map<string, GPUBindGroup>();
+  #count = 0;
+
+  constructor(gpu: GPUDevice, params: GPUBuffer) {
+    this.#gpu = gpu;
+    this.#params = params;
+  }
+
+  /** Number of distinct pipelines made so far. */
+  get size(): number {
+    return this.#count;
+  }
+
+  program(kernel: Kernel, defines: Defines): Program {
+    let variants = this.#programs.get(kernel);
+    if (!variants) this.#programs.set(kernel, (variants = new Map()));
+    let key = "";
+    for (const name in defines) if (name !== "MATH" && name !== "EXPR") key += `${name}=${defines[name]};`;
+    let program = variants.get(key);
+    if (!program) variants.set(key, (program = this.#compile(kernel, defines)));
+    return program;
+  }
+
+  #compile(kernel: Kernel, defines: Defines): Program {
+    const buffers = boundBuffers(kernel, defines);
+    const layout = this.#layout(buffers.map(([, access]) => access));
+    const module = this.#gpu.createShaderModule({ label: kernel.name, code: expand(kernel, defines) });
+    const pipeline = this.#gpu.createComputePipeline({
+      label: kernel.name,
+      layout: layout.pipeline,
+      compute: { module, entryPoint: "main" },
+    });
+    return { id: this.#count++, kernel, pipeline, layout: layout.group, params: paramsLayout(kernel.params), bufferCount: buffers.length };
+  }
+
+  #layout(access: readonly string[]): { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
+    const key = access.join();
+    let made = this.#layouts.get(key);
+    if (!made) {
+      const entries: GPUBindGroupLayoutEntry[] = access.map((a, binding) => ({
+        binding,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: a === "read" ? "read-only-storage" : "storage" },
+      }));
+      entries.push({ binding: access.length, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } });
+      const group = this.#gpu.createBindGroupLayout({ entries });
+      made = { group, pipeline: this.#gpu.createPipelineLayout({ bindGroupLayouts: [group] }) };
+      this.#layouts.set(key, made);
+    }
+    return made;
+  }
+
+  group(program: Program, buffers: readonly PooledBuffer[]): GPUBindGroup {
+    let key = `${program.id}`;
+    for (const buffer of buffers) key += `,${buffer.id}`;
+    let group = this.#groups.get(key);
+    if (!group) {
+      if (this.#groups.size >= MAX_GROUPS) this.#groups.clear();
+      const entries: GPUBindGroupEntry[] = buffers.map((buffer, binding) => ({ binding, resource: { buffer: buffer.gpu } }));
+      entries.push({ binding: buffers.length, resource: { buffer: this.#params, size: CommandStream.slotBytes } });
+      group = this.#gpu.createBindGroup({ layout: program.layout, entries });
+      this.#groups.set(key, group);
+    }
+    return group;
+  }
+
+  /** Forgets all bind groups: before buffers are destroyed. */
+  dropGroups(): void {
+    this.#groups.clear();
+  }
+}

@@ -1,0 +1,157 @@
+/** Device memory: buffers in size classes, counted storages that own them, high-water figures and a budget. */
+import { DisposedError, LimitError, OutOfMemoryError } from "./errors.ts";
+
+/** Smallest buffer; also keeps a vec4 that hangs over the last element inside the buffer. */
+const MIN_BYTES = 256;
+
+/** Size class of a request: powers of two up to 1 MiB, then steps of about 1.25, so that at most a fifth of a large buffer is slack. */
+export function sizeClass(bytes: number): number {
+  if (bytes <= MIN_BYTES) return MIN_BYTES;
+  if (bytes <= 1 << 20) return 2 ** Math.ceil(Math.log2(bytes));
+  const steps = Math.ceil(Math.log(bytes / (1 << 20)) / Math.log(1.25));
+  return Math.max(Math.ceil((2 ** 20 * 1.25 ** steps) / 256) * 256, Math.ceil(bytes / 256) * 256);
+}
+
+/** Bytes now and at their highest since {@link BufferPool.resetPeak}. */
+export interface MemoryReport {
+  /** Held by live storages. */
+  readonly inUse: number;
+  /** The highest `inUse`. */
+  readonly peak: number;
+  /** Held on the device, free buffers included. */
+  readonly reserved: number;
+  /** Number of live storages. */
+  readonly storages: number;
+  readonly budget: number;
+}
+
+/** A pooled buffer with an identity that bind groups can be cached by. */
+export interface PooledBuffer {
+  readonly gpu: GPUBuffer;
+  readonly bytes: number;
+  readonly id: number;
+}
+
+/** Hands out buffers and takes them back. Work on one queue runs in order, so a buffer given back may be reused by the very next dispatch. */
+export class BufferPool {
+  readonly #gpu: GPUDevice;
+  readonly #limit: number;
+  readonly #budget: number;
+  readonly #free = new Map<number, PooledBuffer[]>();
+  readonly #live = new Set<Storage>();
+  #nextId = 1;
+  #inUse = 0;
+  #peak = 0;
+  #reserved = 0;
+
+  constructor(gpu: GPUDevice, budget: number) {
+    this.#gpu = gpu;
+    this.#limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
+    this.#budget = budget;
+  }
+
+  /** A new storage of at least `bytes`, its content undefined. Throws {@link LimitError} or {@link OutOfMemoryError}. */
+  allocate(bytes: number, label: string): Storage {
+    if (bytes > this.#limit) throw new LimitError(`${label}: storage binding in bytes`, bytes, this.#limit, "split the tensor along its first axis");
+    const size = Math.min(sizeClass(bytes), Math.floor(this.#limit / 4) * 4);
+    const buffer = this.#free.get(size)?.pop() ?? this.#create(size);
+    const storage = new Storage(this, buffer, label);
+    this.#live.add(storage);
+    this.#inUse += buffer.bytes;
+    this.#peak = Math.max(this.#peak, this.#inUse);
+    return storage;
+  }
+
+  #create(size: number): PooledBuffer {
+    if (this.#reserved + size > this.#budget) {
+      this.trim();
+      if (this.#reserved + size > this.#budget) throw new OutOfMemoryError(size, this.#inUse, this.#budget, this.holders());
+    }
+    this.#reserved += size;
+    const gpu = this.#gpu.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST });
+    return { gpu, bytes: size, id: this.#nextId++ };
+  }
+
+  /** @internal Called by {@link Storage.release}. */
+  giveBack(storage: Storage, buffer: PooledBuffer): void {
+    this.#live.delete(storage);
+    this.#inUse -= buffer.bytes;
+    const free = this.#free.get(buffer.bytes);
+    if (free) free.push(buffer);
+    else this.#free.set(buffer.bytes, [buffer]);
+  }
+
+  /** Called before buffers are destroyed: pending work must be submitted and cached bind groups dropped. */
+  onTrim: () => void = () => {};
+
+  /** Destroys all free buffers. Submitted work that uses them still completes: WebGPU destroys after use. */
+  trim(): void {
+    this.onTrim();
+    for (const list of this.#free.values()) {
+      for (const buffer of list) {
+        this.#reserved -= buffer.bytes;
+        buffer.gpu.destroy();
+      }
+    }
+    this.#free.clear();
+  }
+
+  report(): MemoryReport {
+    return { inUse: this.#inUse, peak: this.#peak, reserved: this.#reserved, storages: this.#live.size, budget: this.#budget };
+  }
+
+  resetPeak(): void {
+    this.#peak = this.#inUse;
+  }
+
+  /** The labels that hold most, for messages: `label × count = MiB`. */
+  holders(most = 5): string {
+    const byLabel = new Map<string, { bytes: number; count: number }>();
+    for (const storage of this.#live) {
+      const entry = byLabel.get(storage.label) ?? { bytes: 0, count: 0 };
+      entry.bytes += storage.bytes;
+      entry.count++;
+      byLabel.set(storage.label, entry);
+    }
+    const rows = [...byLabel].sort((x, y) => y[1].bytes - x[1].bytes).slice(0, most);
+    return rows.map(([label, { bytes, count }]) => `${label} × ${count} = ${(bytes / 2 ** 20).toFixed(1)} MiB`).join(", ") || "nothing";
+  }
+}
+
+/** A counted buffer. It starts with one reference, which the tensor that made it holds; the last {@link release} gives the buffer back. */
+export class Storage {
+  readonly #pool: BufferPool;
+  #buffer: PooledBuffer | null;
+  #references = 1;
+  readonly label: string;
+
+  constructor(pool: BufferPool, buffer: PooledBuffer, label: string) {
+    this.#pool = pool;
+    this.#buffer = buffer;
+    this.label = label;
+  }
+
+  /** The buffer. Throws {@link DisposedError} once it was given back. */
+  get buffer(): PooledBuffer {
+    if (!this.#buffer) throw new DisposedError(`storage of ${this.label}`);
+    return this.#buffer;
+  }
+
+  get bytes(): number {
+    return this.#buffer?.bytes ?? 0;
+  }
+
+  retain(): this {
+    if (!this.#buffer) throw new DisposedError(`storage of ${this.label}`);
+    this.#references++;
+    return this;
+  }
+
+  release(): void {
+    if (this.#buffer && --this.#references === 0) {
+      const buffer = this.#buffer;
+      this.#buffer = null;
+      this.#pool.giveBack(this, buffer);
+    }
+  }
+}

@@ -1,0 +1,81 @@
+/** Scopes: tensors made inside `scope(fn)` are disposed when it returns, except those in its result. */
+import type { Tensor } from "./tensor.ts";
+
+/**
+ * How a tensor was made, kept by an upper floor in {@link Tensor.history}. This floor only needs to know what a record reaches and how to end it.
+ */
+export interface History {
+  readonly parents: readonly History[];
+  /** Gives up what the record saved; harmless when called twice. */
+  dispose(): void;
+}
+
+class Scope {
+  readonly tensors = new Set<Tensor>();
+  readonly histories = new Set<History>();
+}
+
+// Scopes are synchronous and strictly nested, so one stack serves all devices.
+const stack: Scope[] = [];
+
+/** @internal */
+export function track(tensor: Tensor): void {
+  stack.at(-1)?.tensors.add(tensor);
+}
+
+/** @internal */
+export function trackHistory(history: History): void {
+  stack.at(-1)?.histories.add(history);
+}
+
+/** Takes a tensor out of its scope: it now lives until `dispose()`. Returns it. */
+export function keep<T extends Tensor>(tensor: T): T {
+  for (const scope of stack) scope.tensors.delete(tensor);
+  return tensor;
+}
+
+/** Tensors in a value: itself, or those in its arrays, maps and plain objects. */
+function tensorsIn(value: unknown, found: Tensor[] = []): Tensor[] {
+  if (value === null || typeof value !== "object") return found;
+  if ("isTensor" in value) found.push(value as Tensor);
+  else if (Array.isArray(value)) for (const item of value) tensorsIn(item, found);
+  else if (value instanceof Map) for (const item of value.values()) tensorsIn(item, found);
+  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) tensorsIn(item, found);
+  return found;
+}
+
+/**
+ * Runs `fn` and disposes what it made, except the tensors in its result, which pass to the enclosing scope.
+ * Records for the tape stay alive while a tensor in the result needs them. `fn` must be synchronous: reading back comes after.
+ * Throws `TypeError` when `fn` returns a promise.
+ */
+export function scope<T>(fn: () => T): T {
+  const inner = new Scope();
+  stack.push(inner);
+  let result: T | undefined;
+  try {
+    result = fn();
+    if (result instanceof Promise) throw new TypeError("scope(fn): fn must be synchronous; read tensors back after the scope");
+    return result;
+  } finally {
+    stack.pop();
+    const outer = stack.at(-1);
+    const results = tensorsIn(result);
+    for (const tensor of results) {
+      if (inner.tensors.delete(tensor)) outer?.tensors.add(tensor);
+    }
+    for (const tensor of inner.tensors) tensor.dispose();
+    if (outer) for (const history of inner.histories) outer.histories.add(history);
+    else endUnreached(inner.histories, results);
+  }
+}
+
+/** Ends the records that no result leads to: the forward passes whose backward never came. */
+function endUnreached(histories: Set<History>, results: readonly Tensor[]): void {
+  const queue = results.flatMap((t) => (t.history ? [t.history] : []));
+  while (queue.length) {
+    const history = queue.pop()!;
+    if (histories.delete(history)) queue.push(...history.parents);
+  }
+  for (const history of histories) history.dispose();
+}

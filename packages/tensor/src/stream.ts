@@ -1,0 +1,91 @@
+/** The command stream: ops encode into one open compute pass, parameters go to one ring, and chunks are submitted so that the GPU starts early. */
+import type { PooledBuffer } from "./pool.ts";
+
+/**
+ * Dispatches per submit. Measured on Dawn with a software adapter: one submit per 16 costs 8.6 us per dispatch, one big pass 9–14 us,
+ * one per dispatch 20–30 us; on a discrete GPU chunks of 16–32 start the device while the host still encodes.
+ */
+const CHUNK = 32;
+
+/** Largest parameter block, and the slot width: a multiple of every adapter's offset alignment (at most 256). */
+const SLOT = 256;
+
+export class CommandStream {
+  readonly #gpu: GPUDevice;
+  readonly #ring: GPUBuffer;
+  readonly #mirror = new ArrayBuffer(CHUNK * SLOT);
+  readonly #view = new DataView(this.#mirror);
+  #encoder: GPUCommandEncoder | null = null;
+  #pass: GPUComputePassEncoder | null = null;
+  #pipeline: GPUComputePipeline | null = null;
+  #count = 0;
+  /** Dispatches encoded since the stream began; figures and the waiting estimate use differences of it. */
+  dispatches = 0;
+  /** Submits since the stream began. */
+  submits = 0;
+
+  constructor(gpu: GPUDevice) {
+    this.#gpu = gpu;
+    this.#ring = gpu.createBuffer({ label: "params", size: CHUNK * SLOT, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
+  }
+
+  /** The ring, for bind groups: bind `slotBytes` of it with a dynamic offset. */
+  get params(): GPUBuffer {
+    return this.#ring;
+  }
+
+  static readonly slotBytes = SLOT;
+
+  /** Encodes one dispatch; `write` fills its parameter block at the given byte offset. */
+  dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, write: (view: DataView, base: number) => void, grid: readonly [number, number, number]): void {
+    if (this.#count === CHUNK) this.flush();
+    const base = this.#count * SLOT;
+    write(this.#view, base);
+    this.#encoder ??= this.#gpu.createCommandEncoder();
+    this.#pass ??= this.#encoder.beginComputePass();
+    if (pipeline !== this.#pipeline) {
+      this.#pass.setPipeline(pipeline);
+      this.#pipeline = pipeline;
+    }
+    this.#pass.setBindGroup(0, group, [base]);
+    this.#pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+    this.#count++;
+    this.dispatches++;
+  }
+
+  /** Encodes a buffer copy; sizes and offsets in bytes, multiples of 4. */
+  copy(from: GPUBuffer, fromOffset: number, to: GPUBuffer, toOffset: number, bytes: number): void {
+    this.#endPass();
+    this.#encoder ??= this.#gpu.createCommandEncoder();
+    this.#encoder.copyBufferToBuffer(from, fromOffset, to, toOffset, bytes);
+  }
+
+  /** Writes host bytes into a buffer, after everything encoded so far. */
+  write(to: PooledBuffer, offset: number, bytes: ArrayBuffer): void {
+    this.flush();
+    const whole = bytes.byteLength & ~3;
+    if (whole) this.#gpu.queue.writeBuffer(to.gpu, offset, bytes, 0, whole);
+    if (whole < bytes.byteLength) {
+      const tail = new Uint8Array(4);
+      tail.set(new Uint8Array(bytes, whole));
+      this.#gpu.queue.writeBuffer(to.gpu, offset + whole, tail);
+    }
+  }
+
+  /** Submits what is encoded. The ring is written before the submit and, as the queue keeps order, after all earlier ones have read it. */
+  flush(): void {
+    this.#endPass();
+    if (!this.#encoder) return;
+    if (this.#count) this.#gpu.queue.writeBuffer(this.#ring, 0, this.#mirror, 0, this.#count * SLOT);
+    this.#gpu.queue.submit([this.#encoder.finish()]);
+    this.#encoder = null;
+    this.#count = 0;
+    this.submits++;
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = null;
+    this.#pipeline = null;
+  }
+}

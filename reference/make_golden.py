@@ -18,10 +18,14 @@ MODULES = {
     "pointwise": ("pointwise",),
     "optimisers": ("optimisers", "clip_grad_norm"),
     "schedulers": ("schedulers",),
+    "unet": ("unet_tiny", "unet_nomid", "unet_emoji"),
+    "clip_text": ("clip_text_tiny",),
+    "blip": ("blip_reward_tiny", "blip_itc_tiny", "blip_itm_tiny"),
+    "chain": ("chain_tiny_sample", "chain_tiny_epsilon", "chain_tiny_v_prediction"),
 }
 
 
-SETTINGS = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
+SETTINGS = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore"}
 
 
 def run_module(module, names):

@@ -12,5 +12,5 @@ here=$(cd "$(dirname "$0")" && pwd)
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
 "$venv/bin/pip" install --quiet --no-deps --requirement "$here/requirements-imagereward.txt"
-"$venv/bin/pip" install --quiet --upgrade --target "$venv/legacy" --requirement "$here/requirements-legacy.txt"
+"$venv/bin/pip" install --quiet --no-deps --upgrade --target "$venv/legacy" --requirement "$here/requirements-legacy.txt"
 echo "ready: $venv/bin/python reference/make_golden.py"

@@ -76,26 +76,34 @@ def write(package, name, config, tensors):
     (path / f"{name}.json").write_text(json.dumps({**config, "versions": made}, indent=2) + "\n")
 
 
-def differentiate(name, inputs, params, forward):
+def differentiate(name, inputs, params, forward, frozen="", watched=(), cotangents=None):
     """Runs `forward(inputs, params)` on float64 leaves and returns every tensor of the case by its stored name.
 
     `forward` returns a dict of outputs; loss = sum over floating outputs of sum(output * cotangent). Leaves that the
-    loss does not depend on get no gradient entry.
+    loss does not depend on get no gradient entry, nor do parameters below the prefix `frozen`. Outputs named in
+    `watched` are only looked at: they have a gradient entry and no cotangent. `cotangents` are given, not drawn.
     """
     rng = generator(name + "/cotangent")
     inputs = {key: leaf(value) for key, value in inputs.items()}
     params = {key: leaf(value) for key, value in params.items()}
+    for key, value in params.items():
+        if frozen and key.startswith(frozen):
+            value.requires_grad_(False)
     outputs = forward(inputs, params)
-    cotangents = {}
+    cotangents = dict(cotangents or {})
     loss = torch.zeros((), dtype=torch.float64)
     for key, value in outputs.items():
-        if value.is_floating_point() and value.requires_grad:
-            cotangents[key] = normal(rng, *value.shape)
+        if key in watched:
+            value.retain_grad()
+        elif value.is_floating_point() and value.requires_grad:
+            cotangents.setdefault(key, normal(rng, *value.shape))
             loss = loss + (value * cotangents[key]).sum()
     loss.backward()
     tensors = {}
     for key, value in outputs.items():
         tensors[f"output.{key}"] = rounded(value)
+        if key in watched:
+            tensors[f"grad.{key}"] = rounded(value.grad)
     for key, value in cotangents.items():
         tensors[f"cotangent.{key}"] = rounded(value)
     for group, prefix in ((inputs, "input"), (params, "param")):

@@ -1,0 +1,74 @@
+/** The base model's training pictures, as data from the web is: many washed out, some with a wrong caption. */
+import { DataError } from "@refl/tensor";
+import { JITTERS } from "./combinations.ts";
+import { intAt, streamOf, uniformAt } from "./random.ts";
+import type { Attributes, Jitter, PictureTask, TrainingSplit } from "./task.ts";
+
+/** Shares of spoilt pictures and captions, each 0..1. */
+export interface DataMix {
+  readonly washedOut: number;
+  readonly wrongCaption: number;
+}
+
+/** Half of the pictures washed out, a fifth of the captions naming a wrong background. */
+export const WEB_MIX: DataMix = { washedOut: 0.5, wrongCaption: 0.2 };
+
+/** No spoilt pictures or captions. */
+export const CLEAN_MIX: DataMix = { washedOut: 0, wrongCaption: 0 };
+
+/** One picture with its caption. `attributes` are the picture's; `rgb` is HWC bytes [size, size, 3]. */
+export interface TrainingExample {
+  readonly rgb: Uint8Array;
+  readonly caption: string;
+  readonly attributes: Attributes;
+  readonly washedOut: boolean;
+  readonly captionWrong: boolean;
+  readonly jitter: Jitter;
+}
+
+const COMBINATION = streamOf("example combination");
+const TEMPLATE = streamOf("example template");
+const WASHED = streamOf("example washed out");
+const WRONG = streamOf("example wrong caption");
+const WRONG_BACKGROUND = streamOf("example wrong background");
+const JITTER = streamOf("example jitter");
+
+const combinationLists = new WeakMap<PictureTask, Map<TrainingSplit, readonly Attributes[]>>();
+
+function combinationsOf(task: PictureTask, split: TrainingSplit): readonly Attributes[] {
+  let lists = combinationLists.get(task);
+  if (!lists) combinationLists.set(task, (lists = new Map()));
+  let list = lists.get(split);
+  if (!list) lists.set(split, (list = task.combinations(split)));
+  return list;
+}
+
+/**
+ * Example `index` of the stream `seed`, a pure function of both. A wrong caption names another background whose combination is of the same
+ * split, so that no held-out caption ever occurs; an object with a single background in the split keeps its right caption.
+ */
+export function trainingExample(
+  task: PictureTask,
+  seed: number,
+  index: number,
+  mix: DataMix = WEB_MIX,
+  split: TrainingSplit = "train",
+): TrainingExample {
+  const combinations = combinationsOf(task, split);
+  if (combinations.length === 0) throw new DataError(task.name, 0, split, "has no combinations");
+  const attributes = combinations[intAt(seed, COMBINATION, index, combinations.length)]!;
+  const washedOut = uniformAt(seed, WASHED, index) < mix.washedOut;
+  const jitter = JITTERS[intAt(seed, JITTER, index, JITTERS.length)]!;
+  let told = attributes;
+  if (uniformAt(seed, WRONG, index) < mix.wrongCaption) {
+    const backgrounds = task.axes.find((axis) => axis.name === "background")?.values ?? [];
+    const others = backgrounds
+      .filter((background) => background !== attributes["background"])
+      .map((background): Attributes => ({ ...attributes, background }))
+      .filter((other) => task.splitOf(other) === split);
+    if (others.length > 0) told = others[intAt(seed, WRONG_BACKGROUND, index, others.length)]!;
+  }
+  const caption = task.captionOf(told, intAt(seed, TEMPLATE, index, task.trainingTemplates));
+  const rgb = task.render(attributes, { washedOut, jitter });
+  return { rgb, caption, attributes, washedOut, captionWrong: told !== attributes, jitter };
+}

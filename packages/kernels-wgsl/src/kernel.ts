@@ -99,9 +99,9 @@ export function expand(kernel: Kernel, defines: Defines): string {
   const body = expandLines(kernel.name, lines, 0, lines.length, defines as Record<string, string | number | boolean>).join("\n");
   let binding = 0;
   const numbered = body.replace(/@binding\(\$next\)/g, () => `@binding(${binding++})`);
-  const enables = [...(kernel.enables ?? [])] as string[];
-  if (/\bf16\b/.test(numbered) && !enables.includes("f16")) enables.push("f16");
-  return enables.map((e) => `enable ${e};\n`).join("") + paramsStruct(kernel.params) + numbered;
+  const enables = new Set<string>(kernel.enables);
+  if (Object.values(defines).includes("f16")) enables.add("f16");
+  return [...enables].map((e) => `enable ${e};\n`).join("") + paramsStruct(kernel.params) + numbered;
 }
 
 function expandLines(name: string, lines: readonly string[], from: number, to: number, vars: Record<string, string | number | boolean>): string[] {

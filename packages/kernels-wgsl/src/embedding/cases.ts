@@ -1,0 +1,4 @@
+/** Test cases of the embedding ops. */
+import type { OpCase } from "../testing/cases.ts";
+
+export const embeddingCases: readonly OpCase[] = [];

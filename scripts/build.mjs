@@ -1,6 +1,6 @@
 /** Builds with esbuild: the command line as one file, or, run in a package's folder, that package's `dist` with its declarations. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -12,9 +12,20 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const REQUIRE =
   'import { createRequire as createRequireForBundle } from "node:module"; const require = createRequireForBundle(import.meta.url);';
 
-/** Bundles `apps/cli/src/main.ts` and all it imports, but Dawn, into `apps/cli/dist/refl.mjs`. */
+/** Copies each package's `assets` to the command line's, where the bundle finds them by the same `new URL("../assets/…", import.meta.url)` as the package's own `src` and `dist`. */
+function copyAssets(root) {
+  const target = join(root, "apps", "cli", "assets");
+  rmSync(target, { recursive: true, force: true });
+  for (const name of readdirSync(join(root, "packages"))) {
+    const assets = join(root, "packages", name, "assets");
+    if (existsSync(assets)) cpSync(assets, target, { recursive: true, errorOnExist: true, force: false });
+  }
+}
+
+/** Bundles `apps/cli/src/main.ts` and all it imports into `apps/cli/dist/refl.mjs`; packages that read files of their own (Dawn, the picture decoders) stay imports. */
 export async function buildCli(root = ROOT) {
   embedWgsl(KERNELS);
+  copyAssets(root);
   await build({
     absWorkingDir: root,
     entryPoints: ["apps/cli/src/main.ts"],
@@ -24,10 +35,10 @@ export async function buildCli(root = ROOT) {
     format: "esm",
     target: "node20",
     conditions: ["source"],
-    external: ["webgpu"],
+    external: ["webgpu", "@jsquash/*"],
     banner: { js: REQUIRE },
     sourcemap: "linked",
-    logLevel: "warning",
+    logLevel: "silent",
   });
 }
 
@@ -49,7 +60,7 @@ export async function buildPackage(folder) {
     packages: "external",
     external: ["node:*"],
     sourcemap: "linked",
-    logLevel: "warning",
+    logLevel: "silent",
   });
   const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc");
   execFileSync(process.execPath, [tsc, "-p", join(folder, "tsconfig.build.json")], { stdio: "inherit", cwd: folder });
@@ -57,10 +68,12 @@ export async function buildPackage(folder) {
 
 if (isMain(import.meta.url)) {
   const folder = process.cwd();
-  if (basename(folder) === "cli" && basename(dirname(folder)) === "apps") await buildCli();
-  else if (existsSync(join(folder, "tsconfig.build.json"))) await buildPackage(folder);
-  else {
-    console.error("Run this in the folder of a package or of apps/cli.");
+  try {
+    if (basename(folder) === "cli" && basename(dirname(folder)) === "apps") await buildCli();
+    else if (existsSync(join(folder, "tsconfig.build.json"))) await buildPackage(folder);
+    else throw new Error("Run this in the folder of a package or of apps/cli.");
+  } catch (error) {
+    console.error(error.message);
     process.exitCode = 1;
   }
 }

@@ -1,9 +1,9 @@
 /** Builds the command line's bundle unless its sources are those of the last build. */
 import { join, sep } from "node:path";
-import { step } from "./run.mjs";
+import { SetupError, step } from "./run.mjs";
 import { hashFiles, listFiles, unlessStamped } from "./stamp.mjs";
 
-const SOURCES = ["packages", "apps/cli", "scripts"];
+const SOURCES = ["packages", "apps/cli/src", "scripts"];
 
 function isInput(path) {
   const parts = path.split(sep);
@@ -21,7 +21,9 @@ export async function ensureBuild(root) {
   await unlessStamped(join(root, ".cache", "stamps", "build"), stamp, outputs, () =>
     step("Building the command line", async () => {
       const { buildCli } = await import("../build.mjs");
-      await buildCli(root);
+      await buildCli(root).catch((error) => {
+        throw new SetupError(error.message);
+      });
     }),
   );
 }

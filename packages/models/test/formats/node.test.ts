@@ -2,7 +2,15 @@
 import { mkdir, mkdtemp, open, readdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { float32Entry, openSafetensors, StorageError, writeSafetensors } from "@refl/models";
+import { fileURLToPath } from "node:url";
+import {
+  bytesSource,
+  float32Entry,
+  openSafetensors,
+  StorageError,
+  type TensorEntry,
+  writeSafetensors,
+} from "@refl/models";
 import { nodeFolder, openFileSource, writeFileAtomic } from "@refl/models/node";
 import { CheckpointError } from "@refl/tensor";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -104,5 +112,26 @@ describe("nodeFolder", () => {
   it("says what cannot be written", async () => {
     await writeFile(join(root, "file"), "");
     await expect(nodeFolder(root).write("file/config.json", new Uint8Array(1))).rejects.toBeInstanceOf(StorageError);
+  });
+});
+
+describe("files written in Python", () => {
+  it("are read tensor by tensor", async () => {
+    const golden = fileURLToPath(new URL("../golden", import.meta.url));
+    const names = (await readdir(golden)).filter((name) => name.endsWith(".safetensors"));
+    expect(names.length).toBeGreaterThan(0);
+    for (const name of names) {
+      const source = await openFileSource(join(golden, name), name);
+      const file = await openSafetensors(source);
+      const entries: TensorEntry[] = [];
+      for await (const entry of file.entries()) entries.push(entry);
+      const back = await openSafetensors(bytesSource(writeSafetensors(entries), name));
+      for (const entry of entries) {
+        const { bytes, ...rest } = await back.read(entry.name);
+        expect(entry).toMatchObject(rest);
+        expect(Buffer.compare(bytes, entry.bytes)).toBe(0);
+      }
+      await source.close();
+    }
   });
 });

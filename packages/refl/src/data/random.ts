@@ -1,43 +1,12 @@
 /** Counter-based random numbers for data: every draw is a pure function of (seed, stream, index). */
 
-const MULTIPLIER_0 = 0xd2511f53;
-const MULTIPLIER_1 = 0xcd9e8d57;
-const WEYL_0 = 0x9e3779b9;
-const WEYL_1 = 0xbb67ae85;
-
-const highWord = (a: number, b: number): number => {
-  const aHigh = a >>> 16;
-  const aLow = a & 0xffff;
-  const bHigh = b >>> 16;
-  const bLow = b & 0xffff;
-  const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
-  const carry = aLow * bHigh + (middle % 0x10000);
-  return (aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000)) >>> 0;
-};
-
-type Words = [number, number, number, number];
-
-/** Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): four u32 words of a counter and a key. */
-export function philoxWords(counter: readonly [number, number, number, number], key: readonly [number, number]): Words {
-  let [c0, c1, c2, c3] = counter;
-  let [k0, k1] = key;
-  for (let round = 0; round < 10; round++) {
-    const high0 = highWord(MULTIPLIER_0, c0);
-    const low0 = Math.imul(MULTIPLIER_0, c0) >>> 0;
-    const high1 = highWord(MULTIPLIER_1, c2);
-    const low1 = Math.imul(MULTIPLIER_1, c2) >>> 0;
-    [c0, c1, c2, c3] = [(high1 ^ c1 ^ k0) >>> 0, low1, (high0 ^ c3 ^ k1) >>> 0, low0];
-    k0 = (k0 + WEYL_0) >>> 0;
-    k1 = (k1 + WEYL_1) >>> 0;
-  }
-  return [c0, c1, c2, c3];
-}
+import { philox4x32 } from "@refl/tensor";
 
 const TWO_32 = 2 ** 32;
 
 /** Four u32 words for draw number `block` of (seed, stream, index). `seed` and `index` are integers from 0 to 2^53 - 1, `stream` and `block` u32. */
-export function wordsAt(seed: number, stream: number, index: number, block = 0): Words {
-  return philoxWords(
+export function wordsAt(seed: number, stream: number, index: number, block = 0): [number, number, number, number] {
+  return philox4x32(
     [index >>> 0, Math.floor(index / TWO_32) >>> 0, stream >>> 0, block >>> 0],
     [seed >>> 0, Math.floor(seed / TWO_32) >>> 0],
   );

@@ -68,7 +68,8 @@ export function augmentedRender(task: PictureTask, seed: number, index: number):
   blur(values, task.size, uniformAt(seed, BLUR, index));
   const shift = 40 * (uniformAt(seed, BRIGHTNESS, index) - 0.5);
   const gain = 0.75 + 0.5 * uniformAt(seed, CONTRAST, index);
-  const noise = 30 * uniformAt(seed, NOISE_LEVEL, index);
+  // Washed-out pictures have less contrast than half: the same noise would hide their objects wholly.
+  const noise = (washedOut ? 12 : 30) * uniformAt(seed, NOISE_LEVEL, index);
   const rgb = new Uint8Array(values.length);
   for (let i = 0; i < values.length; i++) {
     const lit = 128 + gain * (values[i]! - 128) + shift + noise * normalAt(seed, NOISE, index, i);

@@ -6,10 +6,12 @@ import { expect, it } from "vitest";
 
 const source = fileURLToPath(new URL("../../src/", import.meta.url));
 
-/** Relative modules that a file imports or re-exports. */
+/** Modules of this package that a file imports or re-exports, by relative path or by the package's name. */
 function importsOf(file: string): string[] {
   const text = readFileSync(file, "utf8");
-  return [...text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)].map((match) => join(dirname(file), match[1]!));
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+|@refl\/refl(?:\/node)?)"/g)].map(([, name = ""]) =>
+    name.startsWith(".") ? join(dirname(file), name) : join(source, name.endsWith("/node") ? "node.ts" : "index.ts"),
+  );
 }
 
 /** The chain of modules from `start` to one that `wanted` accepts. */

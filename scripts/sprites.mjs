@@ -86,7 +86,7 @@ export const SPRITE_DATA =
 `;
 
 const sheetPath = `${reflPackage}assets/emoji.png`;
-const sourcePath = `${reflPackage}src/data/emoji-sprites.gen.ts`;
+const sourcePath = `${reflPackage}src/data/emoji-sprites.ts`;
 if (process.argv.includes("--check")) {
   // Pixels are compared, not files: deflate's output differs between builds of zlib.
   const data = /"([A-Za-z0-9+/=]{100,})"/.exec(readFileSync(sourcePath, "utf8"))?.[1] ?? "";

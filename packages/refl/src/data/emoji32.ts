@@ -2,7 +2,7 @@
 import { unzlibSync } from "fflate";
 import { putPixel, type Rgb } from "./colour.ts";
 import { allCombinations, checkAttributes, checkJitter, parseWords } from "./combinations.ts";
-import { SPRITE_DATA, SPRITE_OBJECTS, SPRITE_SIZES } from "./emoji-sprites.gen.ts";
+import { SPRITE_DATA, SPRITE_OBJECTS, SPRITE_SIZES } from "./emoji-sprites.ts";
 import { splitByHash } from "./splits/rule.ts";
 import type { Attributes, Axis, PictureTask, RenderOptions } from "./task.ts";
 

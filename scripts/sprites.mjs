@@ -75,7 +75,8 @@ const packed = Buffer.concat(sprites.flat());
 const source = `/** Sprites of the emoji32 pictures, made by scripts/sprites.mjs from @iconify-json/fluent-emoji-flat ${version} (Fluent Emoji, Microsoft, MIT licence). */
 
 /** The objects, in the order of their pixels. */
-export const SPRITE_OBJECTS = ${JSON.stringify(names).replaceAll(",", ", ")} as const;
+export const SPRITE_OBJECTS = [
+${names.map((name) => `  "${name}",\n`).join("")}] as const;
 
 /** Edge lengths in pixels: each object's pixels come once for every size, in this order. */
 export const SPRITE_SIZES = ${JSON.stringify(SIZES).replaceAll(",", ", ")} as const;

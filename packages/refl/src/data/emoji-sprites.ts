@@ -1,7 +1,20 @@
 /** Sprites of the emoji32 pictures, made by scripts/sprites.mjs from @iconify-json/fluent-emoji-flat 1.2.6 (Fluent Emoji, Microsoft, MIT licence). */
 
 /** The objects, in the order of their pixels. */
-export const SPRITE_OBJECTS = ["apple", "car", "cat", "dog", "fish", "frog", "house", "mushroom", "panda", "rocket", "star", "tree"] as const;
+export const SPRITE_OBJECTS = [
+  "apple",
+  "car",
+  "cat",
+  "dog",
+  "fish",
+  "frog",
+  "house",
+  "mushroom",
+  "panda",
+  "rocket",
+  "star",
+  "tree",
+] as const;
 
 /** Edge lengths in pixels: each object's pixels come once for every size, in this order. */
 export const SPRITE_SIZES = [28, 16] as const;

@@ -1,0 +1,65 @@
+/** The judge's parts of all arms as tables, for the terminal and the report. */
+import type { TableEvent } from "../events.ts";
+import { ARM_TITLES, ARMS, type ArmJudgement, type DemoSummary } from "./summary.ts";
+
+/** Kinds of prompts that are told apart. */
+export const PROMPT_KINDS = ["unseen", "seen"] as const;
+
+/** `unseen`: combinations that no training saw; `seen`: trained combinations with new seeds. */
+export type PromptKind = (typeof PROMPT_KINDS)[number];
+
+const KIND_TITLES: Readonly<Record<PromptKind, string>> = {
+  unseen: "unseen combinations",
+  seen: "seen combinations, new seeds",
+};
+
+/** A mean with its standard error: `0.541 ± 0.015`. */
+export function formatMean(mean: number, standardError: number | null): string {
+  const text = mean.toFixed(3).replace("-", "−");
+  return standardError === null ? text : `${text} ± ${standardError.toFixed(3)}`;
+}
+
+/** A difference with its sign and standard error: `+0.061 ± 0.021`. */
+export function formatDifference(difference: number, standardError: number): string {
+  return `${difference < 0 ? "−" : "+"}${formatMean(Math.abs(difference), standardError)}`;
+}
+
+/** ReFL's score minus the control's, and the standard error of that difference with the arms taken as independent. */
+export function reflMinusControl(
+  summary: DemoSummary,
+  kind: PromptKind,
+): { difference: number; standardError: number } {
+  const { refl, control } = summary;
+  return {
+    difference: refl[kind].score - control[kind].score,
+    standardError: Math.hypot(refl[kind].standardError, control[kind].standardError),
+  };
+}
+
+/** Names of all parts that any arm has, the score's own parts first as the judge orders them. `score` itself is not among them. */
+export function partNames(summary: DemoSummary): string[] {
+  const names = new Set<string>();
+  for (const arm of ARMS)
+    for (const kind of PROMPT_KINDS) for (const name of Object.keys(summary[arm][kind].parts)) names.add(name);
+  names.delete("score");
+  return [...names];
+}
+
+/** One part of a judgement as text; a dash where the arm lacks it. */
+export function formatPart(judgement: ArmJudgement, name: string): string {
+  const part = judgement.parts[name];
+  return part ? formatMean(part.mean, part.standardError) : "–";
+}
+
+/** One table of all arms for each kind of prompts: the score first, then every part. */
+export function summaryTables(summary: DemoSummary): TableEvent[] {
+  return PROMPT_KINDS.map((kind) => ({
+    type: "table",
+    title: `Judge's view, ${KIND_TITLES[kind]} (${summary.refl[kind].pictures} pictures per arm, mean ± standard error)`,
+    header: ["", ...ARMS.map((arm) => ARM_TITLES[arm])],
+    rows: [
+      ["score", ...ARMS.map((arm) => formatMean(summary[arm][kind].score, summary[arm][kind].standardError))],
+      ...partNames(summary).map((name) => [name, ...ARMS.map((arm) => formatPart(summary[arm][kind], name))]),
+    ],
+  }));
+}

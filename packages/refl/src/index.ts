@@ -19,7 +19,6 @@ export * from "./events.ts";
 export * from "./io/grid.ts";
 export * from "./io/parameters.ts";
 export * from "./io/png-chunks.ts";
-export * from "./io/storage-error.ts";
 export * from "./judge/aggregate.ts";
 export * from "./judge/annotator.ts";
 export * from "./judge/augment.ts";

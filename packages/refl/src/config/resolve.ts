@@ -1,7 +1,7 @@
 /** Layers of config values laid over each other and checked against a schema: every mistake is told with its file, line and nearest name. */
+import { nearestName } from "@refl/models";
 import { DataError } from "@refl/tensor";
 import * as v from "valibot";
-import { nearestName } from "./nearest.ts";
 import { type ConfigSource, type ConfigValues, isConfigValues } from "./source.ts";
 
 /** A schema of named values; all config schemas are made of `v.strictObject`. */
@@ -42,8 +42,17 @@ export function schemaPaths(schema: v.GenericSchema, prefix = ""): string[] {
   ]);
 }
 
+/** Names alike but for case, `-` and `_` are one name to whoever types them. */
+const normalise = (name: string): string => name.toLowerCase().replaceAll(/[-_ ]/g, "");
+
+/** The option nearest to a mistyped key: one of the same name anywhere, else a near one beside it, else a near one anywhere. */
 function suggestion(key: string, siblings: readonly string[], paths: readonly string[]): string {
-  const near = nearestName(key, siblings) ?? paths.find((path) => nearestName(key, [path.split(".").at(-1)!]));
+  const wanted = normalise(key);
+  const byName = (options: readonly string[]) =>
+    new Map(options.map((option) => [normalise(option.split(".").at(-1)!), option]));
+  const nearest = (options: ReadonlyMap<string, string>) => options.get(nearestName(wanted, options.keys()) ?? "");
+  const everywhere = byName(paths);
+  const near = everywhere.get(wanted) ?? nearest(byName(siblings)) ?? nearest(everywhere);
   return near ? `did you mean "${near}"?` : `known here: ${siblings.join(", ")}`;
 }
 

@@ -1,11 +1,15 @@
 /** Files and folders on Node that stand complete or not at all: written under a temporary name, flushed to the disk, then renamed. */
+import { randomUUID } from "node:crypto";
 import { promises as fs } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
-import { StorageError } from "./storage-error.ts";
+import { StorageError } from "@refl/models";
+import { writeFileAtomic } from "@refl/models/node";
+
+export { writeFileAtomic };
 
 const REASONS: Readonly<Record<string, string>> = {
-  ENOSPC: "no space left on the disk; free some and run again, nothing half-written was left",
-  EDQUOT: "the disk quota is used up; free some and run again, nothing half-written was left",
+  ENOSPC: "the disk is full; free some space and try again",
+  EDQUOT: "the disk quota is used up; free some space and try again",
   EFBIG: "the file would be larger than the file system allows",
   EROFS: "the file system is read-only",
   EACCES: "permission denied",
@@ -54,26 +58,11 @@ async function writeSynced(path: string, data: Uint8Array | string): Promise<voi
   }
 }
 
-let counter = 0;
-
-/** Temporary names begin with a dot and `TEMPORARY`; whatever bears one is the leaving of a crash. */
-const TEMPORARY = ".writing-";
+/** Files and folders under such names are the leavings of a crash. */
+const TEMPORARY = /^\..+\.tmp$/;
 
 function temporaryName(path: string): string {
-  return join(dirname(path), `${TEMPORARY}${process.pid}-${counter++}-${basename(path)}`);
-}
-
-/** Writes a file that is either whole or, when anything fails, as it was before. Throws `StorageError`. */
-export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
-  const temporary = temporaryName(path);
-  try {
-    await writeSynced(temporary, data);
-    await fs.rename(temporary, path);
-    await syncFolder(dirname(path));
-  } catch (cause) {
-    await fs.rm(temporary, { force: true });
-    throw storageError(path, cause);
-  }
+  return join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`);
 }
 
 /**
@@ -107,7 +96,7 @@ export async function writeFolderAtomic(
     await fs.rename(temporary, path);
     await syncFolder(dirname(path));
   } catch (cause) {
-    await fs.rm(temporary, { recursive: true, force: true });
+    await fs.rm(temporary, { recursive: true, force: true }).catch(() => {});
     throw storageError(path, cause);
   }
 }
@@ -127,7 +116,7 @@ export async function removeFolder(path: string): Promise<void> {
 /** Removes what a crash left under temporary names in a folder. */
 export async function removeTemporaries(folder: string): Promise<void> {
   for (const name of await listFolder(folder))
-    if (name.startsWith(TEMPORARY)) await fs.rm(join(folder, name), { recursive: true, force: true });
+    if (TEMPORARY.test(name)) await fs.rm(join(folder, name), { recursive: true, force: true });
 }
 
 /** Names in a folder, sorted; empty when there is no such folder. */

@@ -1,6 +1,7 @@
 /** The run's place as a folder: `runs/<name>-<n>/` with config.json, metrics.jsonl, samples/ and checkpoints/. */
 import { promises as fs } from "node:fs";
 import { basename, join } from "node:path";
+import { StorageError } from "@refl/models";
 import { DataError } from "@refl/tensor";
 import type { SampleGrid, StageName } from "../events.ts";
 import {
@@ -16,7 +17,6 @@ import {
   writeFolderAtomic,
 } from "../io/files.node.ts";
 import { encodePng } from "../io/png.node.ts";
-import { StorageError } from "../io/storage-error.ts";
 import {
   type Checkpoint,
   type CheckpointFiles,

@@ -1,13 +1,10 @@
 /** Configs: layers over layers, lines of mistakes, nearest names, flags, and presets. */
 import { DataError } from "@refl/tensor";
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   demoConfig,
-  editDistance,
   evaluateConfig,
   flagSource,
-  nearestName,
   parseAssignment,
   parseConfig,
   plainSource,
@@ -136,23 +133,5 @@ describe("parseAssignment", () => {
 
   it("refuses what is no assignment", () => {
     for (const text of ["", "a", "=1", "a..b=1", "a=[1"]) expect(() => parseAssignment(text)).toThrow(DataError);
-  });
-});
-
-describe("names", () => {
-  it("have a distance of edits", () => {
-    expect([editDistance("kitten", "sitting"), editDistance("ab", "ba"), editDistance("", "abc")]).toEqual([3, 1, 3]);
-    fc.assert(
-      fc.property(fc.string({ maxLength: 12 }), fc.string({ maxLength: 12 }), (a, b) => {
-        expect(editDistance(a, b)).toBe(editDistance(b, a));
-        expect(editDistance(a, a)).toBe(0);
-        expect(editDistance(a, b)).toBeLessThanOrEqual(Math.max(a.length, b.length));
-      }),
-    );
-  });
-
-  it("are found when near and not when far", () => {
-    expect(nearestName("Batch-Size", ["batchSize", "steps"])).toBe("batchSize");
-    expect(nearestName("lr", ["steps", "seed"])).toBeUndefined();
   });
 });

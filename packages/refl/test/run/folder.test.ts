@@ -1,14 +1,15 @@
 /** Run folders: numbering, metrics and their truncation, atomic checkpoints and what is kept, and a disk that fills up. */
 import { promises as fs } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { StorageError } from "@refl/models";
 import { DataError } from "@refl/tensor";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { listFiles } from "../../src/io/files.node.ts";
 import { layoutGrid } from "../../src/io/grid.ts";
 import { decodePng } from "../../src/io/png.node.ts";
 import { readPngText } from "../../src/io/png-chunks.ts";
-import { StorageError } from "../../src/io/storage-error.ts";
 import { createRunFolder, openRunFolder } from "../../src/run/folder.node.ts";
 
 let root: string;
@@ -16,7 +17,7 @@ beforeEach(async () => {
   root = await fs.mkdtemp(join(tmpdir(), "refl-run-"));
 });
 afterEach(async () => {
-  vi.restoreAllMocks();
+  restoreDisk();
   await fs.rm(root, { recursive: true });
 });
 
@@ -34,12 +35,21 @@ function fillDiskAfter(budget: number): void {
       await handle.write(part);
       left -= part.length;
       if (part.length < bytes.length)
-        throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC", syscall: "write" });
+        throw Object.assign(new Error("ENOSPC: the disk is full on device, write"), {
+          code: "ENOSPC",
+          syscall: "write",
+        });
     };
     handle.writeFile = write;
     handle.appendFile = write;
     return handle;
   });
+  syncBuiltinESMExports();
+}
+
+function restoreDisk(): void {
+  vi.restoreAllMocks();
+  syncBuiltinESMExports();
 }
 
 describe("createRunFolder", () => {
@@ -59,7 +69,7 @@ describe("createRunFolder", () => {
 
   it("leaves no folder when its config cannot be written", async () => {
     fillDiskAfter(3);
-    await expect(createRunFolder(root, "demo", { steps: 1 })).rejects.toThrow(/no space left/);
+    await expect(createRunFolder(root, "demo", { steps: 1 })).rejects.toThrow(/the disk is full/);
     expect(await fs.readdir(root)).toEqual([]);
   });
 
@@ -140,8 +150,8 @@ describe("checkpoints", () => {
       fillDiskAfter(budget);
       const error = await run.writeCheckpoint(2, files).catch((e: unknown) => e);
       expect(error).toBeInstanceOf(StorageError);
-      expect((error as StorageError).message).toMatch(/step-000002: no space left/);
-      vi.restoreAllMocks();
+      expect((error as StorageError).message).toMatch(/step-000002: the disk is full/);
+      restoreDisk();
       expect(await listFiles(run.location)).toEqual(["checkpoints/step-000001/a", "config.json"]);
       expect(await fs.readdir(join(run.location, "checkpoints"))).toEqual(["step-000001"]);
     }
@@ -169,8 +179,8 @@ it("keeps grids as PNG under stage and step", async () => {
 it("opens a run again, clears what a crash left, and refuses other folders", async () => {
   const run = await createRunFolder(root, "demo", { steps: 3 });
   await run.writeCheckpoint(1, { a: "x" });
-  await fs.mkdir(join(run.location, "checkpoints", ".writing-1-0-step-000002"));
-  await fs.writeFile(join(run.location, ".writing-1-1-summary.json"), "{");
+  await fs.mkdir(join(run.location, "checkpoints", ".step-000002.a-b.tmp"));
+  await fs.writeFile(join(run.location, ".summary.json.a-b.tmp"), "{");
   const again = await openRunFolder(run.location);
   expect(await again.readConfig()).toEqual({ steps: 3 });
   expect(await fs.readdir(join(run.location, "checkpoints"))).toEqual(["step-000001"]);

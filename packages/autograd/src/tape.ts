@@ -207,7 +207,25 @@ export interface BackwardOptions {
  * Walks back from `root` and hands each leaf's gradient to `arrive`, which takes the handle over. Every tensor of the walk is disposed here.
  * Throws {@link AutogradError} for a root without history, one of many elements without `gradient`, or a tape already spent.
  */
-function walk(root: Tensor, options: BackwardOptions, arrive: (leaf: Leaf, gradient: Tensor) => void, wanted?: ReadonlySet<History>): void {
+function walk(root: Tensor, options: BackwardOptions, arrive: Arrive, wanted?: ReadonlySet<History>): void {
+  const outer = arriving;
+  arriving = (leaf, gradient) => {
+    if (!wanted || wanted.has(leaf)) arrive(leaf, gradient);
+    else gradient.dispose();
+  };
+  try {
+    walkBack(root, options, arriving);
+  } finally {
+    arriving = outer;
+  }
+}
+
+/** Where the walk in progress sends the gradients of leaves; a checkpoint's inner walk sends those of its parameters there too. */
+let arriving: Arrive | null = null;
+
+type Arrive = (leaf: Leaf, gradient: Tensor) => void;
+
+function walkBack(root: Tensor, options: BackwardOptions, arrive: Arrive): void {
   const start = root.history;
   if (!start) throw new AutogradError("backward: the root was not computed from any tensor that requires a gradient (or inside noGrad)");
   if (!options.gradient && root.numel !== 1) throw new AutogradError(`backward: the root has shape [${root.shape.join(", ")}]; pass { gradient } or reduce it to one element`);
@@ -219,8 +237,7 @@ function walk(root: Tensor, options: BackwardOptions, arrive: (leaf: Leaf, gradi
   const pending = new Map<History, Tensor>();
   const give = (target: History, gradient: Tensor): void => {
     if (target instanceof Leaf) {
-      if (!wanted || wanted.has(target)) arrive(target, gradient);
-      else gradient.dispose();
+      arrive(target, gradient);
       return;
     }
     const before = pending.get(target);
@@ -298,6 +315,24 @@ export function grad(root: Tensor, inputs: readonly Tensor[], options: BackwardO
     gradient.dispose();
     return tracked;
   });
+}
+
+/**
+ * The inner walk of a checkpoint: gradients of `leaves` are returned (null for those that need none), those of all other leaves go where
+ * the walk in progress sends its own.
+ */
+export function gradientsInto(root: Tensor, leaves: readonly Tensor[], gradient: Tensor): (Tensor | null)[] {
+  const outer = arriving!;
+  const found = new Map<History, Tensor>();
+  const own = new Set(leaves.map((t) => t.history));
+  walkBack(root, { gradient }, (leaf, g) => {
+    if (!own.has(leaf)) outer(leaf, g);
+    else {
+      const before = found.get(leaf);
+      found.set(leaf, before ? before.add(g) : g);
+    }
+  });
+  return leaves.map((t) => (t.history ? (found.get(t.history) ?? null) : null));
 }
 
 /** Forgets the gradients of leaves; sinks are zeroed by their owner. */

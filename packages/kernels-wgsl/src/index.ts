@@ -3,4 +3,6 @@ export * from "./elementwise/index.ts";
 export * from "./copy/index.ts";
 export * from "./kernel.ts";
 export * from "./matmul/index.ts";
+export * from "./optimizer/index.ts";
+export * from "./random/index.ts";
 export * from "./reduce/index.ts";

@@ -25,3 +25,4 @@ export type { ReduceAttrs } from "./ops/reduce.ts";
 export type { ResampleAttrs } from "./ops/resample.ts";
 export type { SoftmaxAttrs } from "./ops/softmax.ts";
 export type { ViewAttrs } from "./ops/view.ts";
+export { dropout, rand, randint, randn, randperm, type RandomSource } from "./ops/random.ts";

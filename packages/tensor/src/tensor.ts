@@ -26,13 +26,13 @@ export class Tensor {
   readonly device: Device;
   readonly shape: Shape;
   readonly strides: Shape;
-  readonly offset: number;
   readonly dtype: DType;
   /** How an upper floor says this was made; null for leaves. */
   history: History | null = null;
   /** Named in messages and memory reports, for instance the module path of a parameter. */
   label = "";
   #storage: Storage | null;
+  #offset: number;
 
   /** Takes over one reference of `storage`. */
   constructor(device: Device, storage: Storage, shape: Shape, dtype: DType, strides: Shape = contiguousStrides(shape), offset = 0) {
@@ -41,7 +41,7 @@ export class Tensor {
     this.shape = shape;
     this.dtype = dtype;
     this.strides = strides;
-    this.offset = offset;
+    this.#offset = offset;
     track(this);
   }
 
@@ -55,6 +55,11 @@ export class Tensor {
   get storage(): Storage {
     if (!this.#storage) throw new DisposedError(`tensor ${this.label || `[${this.shape.join(", ")}]`}`);
     return this.#storage;
+  }
+
+  /** First element's position in the storage. */
+  get offset(): number {
+    return this.#offset;
   }
 
   get disposed(): boolean {
@@ -109,6 +114,14 @@ export class Tensor {
       shape,
       shape.map((_, i) => (i < lead || this.shape[i - lead] === 1 ? 0 : this.strides[i - lead]!)),
     );
+  }
+
+  /** @internal Moves this handle to the memory of `home`, a contiguous tensor of the same size: parameters are gathered into packed groups so. */
+  moveTo(home: Tensor): void {
+    const storage = home.storage.retain();
+    this.#storage?.release();
+    this.#storage = storage;
+    this.#offset = home.offset;
   }
 
   /** A second handle on the same elements that no scope disposes and that has no history. */

@@ -24,6 +24,7 @@ import { viewReference } from "../view/reference.ts";
 import type { OpCase, ReferenceTable } from "./cases.ts";
 
 export * from "./cases.ts";
+export { drawOperand } from "./inputs.ts";
 
 /** The reference of every op by name. */
 export const references: ReferenceTable = {

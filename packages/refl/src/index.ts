@@ -15,6 +15,7 @@ export * from "./data/splits/train.ts";
 export * from "./data/stream.ts";
 export * from "./data/task.ts";
 export * from "./data/tasks.ts";
+export * from "./doctor.ts";
 export * from "./events.ts";
 export * from "./io/grid.ts";
 export * from "./io/parameters.ts";

@@ -28,4 +28,5 @@ export * from "./judge/exact.ts";
 export * from "./judge/frechet.ts";
 export * from "./judge/taste.ts";
 export * from "./report/index.ts";
+export * from "./run/record.ts";
 export * from "./run/sink.ts";

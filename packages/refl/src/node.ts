@@ -3,5 +3,6 @@ export * from "./data/check.node.ts";
 export * from "./data/folder.node.ts";
 export * from "./data/image.node.ts";
 export * from "./io/files.node.ts";
+export * from "./io/pictures.node.ts";
 export * from "./io/png.node.ts";
 export * from "./run/folder.node.ts";

@@ -1,7 +1,9 @@
 /** The config of `sample`: drawing pictures for prompts. */
 import * as v from "valibot";
+import type { ImageParameters, SampleRecord } from "../io/parameters.ts";
 import { choice, count, samplerEntries, TASK_NAMES, text, whole } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
+import { type ConfigSource, plainSource } from "./source.ts";
 
 /** Schema of the config of `sample`. */
 export const SampleSchema = v.strictObject({
@@ -28,3 +30,15 @@ export const sampleConfig: ConfigDefinition<typeof SampleSchema> = {
   schema: SampleSchema,
   preset: ({ task }) => (task === "shapes16" ? { samplerSteps: 10 } : {}),
 };
+
+/**
+ * The values that draw the picture again whose parameters these are, as a layer under the user's own. Another tool's model name is left
+ * out: it names no folder of ours.
+ */
+export function sampleSource(parameters: SampleRecord | ImageParameters, file: string): ConfigSource {
+  const { prompt, steps, sampler, guidance, seed, negativePrompt } = parameters;
+  const own = "version" in parameters ? { model: parameters.model, index: parameters.index } : {};
+  const values = { negativePrompt, samplerSteps: steps, sampler, guidance, seed, ...own };
+  const told = Object.entries(values).filter(([, value]) => value !== undefined);
+  return plainSource({ prompts: [prompt], count: 1, ...Object.fromEntries(told) }, file);
+}

@@ -11,6 +11,7 @@ import {
   rankConfig,
   resolveConfig,
   sampleConfig,
+  sampleSource,
   scoreConfig,
   trainBaseConfig,
   trainReflConfig,
@@ -113,6 +114,24 @@ describe("resolveConfig", () => {
     expect(refl("lora={}").lora).toEqual({ rank: 4 });
     expect(refl("lora.rank=8").lora).toEqual({ rank: 8 });
     expect(refl("earlyStop=null", "control=false")).toMatchObject({ earlyStop: null, control: false });
+  });
+
+  it("draws a picture again from its own parameters, with the user's values over them", () => {
+    const told = { prompt: "a cat", steps: 7, sampler: "ddim", guidance: 2, seed: 9, model: "runs/x", width: 32 };
+    const source = sampleSource({ ...told, version: 1, index: 3, height: 32, modelHash: "0" }, "a.png");
+    const config = resolveConfig(sampleConfig, [source, plainSource({ seed: 10 }, "flags")]);
+    expect(config).toMatchObject({
+      prompts: ["a cat"],
+      count: 1,
+      samplerSteps: 7,
+      seed: 10,
+      index: 3,
+      model: "runs/x",
+    });
+    const plain = sampleSource({ prompt: "a dog", seed: 1, model: "mix" }, "b.png");
+    expect(resolveConfig(sampleConfig, [plain])).not.toHaveProperty("model");
+    const foreign = sampleSource({ prompt: "a dog", sampler: "Euler a" }, "b.png");
+    expect(() => resolveConfig(sampleConfig, [foreign])).toThrow(/b\.png: sampler: expected .*Euler a/);
   });
 
   it("reads quick as shapes16 unless another task is named", () => {

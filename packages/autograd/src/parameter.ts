@@ -49,7 +49,7 @@ export interface Slab {
 /** Where a named parameter lies. */
 export interface PackedEntry {
   readonly name: string;
-  readonly parameter: Parameter;
+  readonly parameter: Tensor;
   readonly slab: number;
   readonly offset: number;
 }
@@ -66,12 +66,12 @@ export class ParameterGroup {
   readonly entries: readonly PackedEntry[];
   readonly slabs: readonly Slab[];
 
-  /** `parameters` are distinct, f32, of one device. Names must be unique. Frozen ones are left out. */
-  constructor(parameters: Iterable<readonly [name: string, parameter: Parameter]>) {
+  /** `parameters` are distinct f32 leaves of one device; those that ask for no gradient are left out. */
+  constructor(parameters: Iterable<readonly [name: string, parameter: Tensor]>) {
     const entries: PackedEntry[] = [];
     const sizes: number[] = [];
     for (const [name, parameter] of parameters) {
-      if (!parameter.requiresGrad) continue;
+      if (!(parameter.history instanceof Leaf)) continue;
       if (parameter.dtype !== "f32") throw new TypeError(`parameter ${name} is ${parameter.dtype}; an optimiser's master weights are f32`);
       if (entries.some((e) => e.parameter === parameter)) throw new TypeError(`parameter ${name} is in the group twice`);
       const size = Math.ceil(numel(parameter.shape) / ALIGNMENT) * ALIGNMENT;

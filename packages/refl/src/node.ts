@@ -6,3 +6,4 @@ export * from "./io/files.node.ts";
 export * from "./io/pictures.node.ts";
 export * from "./io/png.node.ts";
 export * from "./run/folder.node.ts";
+export * from "./run/machine.node.ts";

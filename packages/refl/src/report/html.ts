@@ -165,7 +165,7 @@ export function trainingChart(summary: DemoSummary): Chart {
   return {
     title: "Reward and judge over the steps",
     description: `The reward model’s reward and the judge’s score on validation prompts; the weights of step ${earlyStop.step} were kept.`,
-    leftTitle: "judge’s score",
+    leftTitle: "judge’s score, validation prompts",
     rightTitle: "reward",
     series: chartSeries,
     mark: { step: earlyStop.step, label: `kept: step ${earlyStop.step}` },

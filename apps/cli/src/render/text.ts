@@ -102,7 +102,8 @@ export class TextRenderer implements Renderer {
     this.#meters.set(event.stage, new ProgressMeter(this.#terminal.now()));
     this.#lastDraw = Number.NEGATIVE_INFINITY;
     const text = `${this.#colors.cyan("•")} ${TITLES[event.stage]}${event.message ? `: ${event.message}` : ""}`;
-    if (this.#terminal.interactive) this.#draw(text);
+    // Drivers write lines of their own while a device is made: an open line would run into them.
+    if (this.#terminal.interactive && event.stage !== "device") this.#draw(text);
     else this.#say(text);
   }
 

@@ -1,8 +1,11 @@
 /** Floor 0: WGSL kernels, their declarations and dispatch arithmetic, and float64 references; no device and no tensors here. */
 export * from "./elementwise/index.ts";
+export * from "./conv/index.ts";
 export * from "./copy/index.ts";
 export * from "./kernel.ts";
 export * from "./matmul/index.ts";
 export * from "./optimizer/index.ts";
 export * from "./random/index.ts";
 export * from "./reduce/index.ts";
+export { type RowLanes, type RowLayout } from "./reduce/rows.ts";
+export * from "./softmax/index.ts";

@@ -9,6 +9,7 @@ export { cat, copyInto, cast, pad, stack } from "./ops/copy.ts";
 export { binary, binaryLeft, clamp, fullLike, type ScalarAttrs, unary, where } from "./ops/elementwise.ts";
 export { linear, matmul } from "./ops/matmul.ts";
 export { amax, amin, argmax, type AxesArgument, mean, sum, variance } from "./ops/reduce.ts";
+export { crossEntropy, type CrossEntropyOptions, logSoftmax, softmax } from "./ops/softmax.ts";
 export { expand, permute, reshape, slice, split } from "./ops/view.ts";
 export { PhiloxStream, philox4x32, toUniform } from "./philox.ts";
 export type { MemoryReport, Storage } from "./pool.ts";

@@ -7,7 +7,14 @@ export interface NdArray {
 }
 
 /** How an operand's values are drawn. `distinct` keeps values apart (for maxima), `index` draws integers in [0, below). */
-export type Distribution = "normal" | "positive" | "unit" | "distinct" | "bool" | { readonly index: number };
+export type Distribution =
+  | "normal"
+  | "positive"
+  | "unit"
+  | "distinct"
+  | "bool"
+  | { readonly index: number }
+  | { readonly mean: number; readonly deviation: number };
 
 export interface OperandSpec {
   readonly shape: readonly number[];

@@ -18,7 +18,9 @@ export function drawOperand(spec: OperandSpec, seed: number): NdArray {
   for (let i = 0; i < n; i++) {
     const u = uniform(seed, i);
     let value: number;
-    if (typeof kind === "object") value = Math.floor(u * kind.index);
+    const normal = (): number => Math.sqrt(-2 * Math.log(u)) * Math.cos(2 * Math.PI * uniform(seed + 7919, i));
+    if (typeof kind === "object")
+      value = "index" in kind ? Math.floor(u * kind.index) : kind.mean + kind.deviation * normal();
     else if (kind === "bool") value = u < 0.5 ? 0 : 1;
     else if (kind === "positive") value = 0.5 + 1.5 * u;
     else if (kind === "unit") value = u;
@@ -26,7 +28,7 @@ export function drawOperand(spec: OperandSpec, seed: number): NdArray {
       // A shuffled ladder with steps wider than any perturbation of a numeric derivative, none of its rungs near 0 or a clamp's bound.
       const rung = (Math.imul(i, 7919) + seed * 31) % Math.max(n, 1);
       value = (2 * (rung + 0.37)) / Math.max(n, 1) - 1 + 0.011;
-    } else value = Math.sqrt(-2 * Math.log(u)) * Math.cos(2 * Math.PI * uniform(seed + 7919, i));
+    } else value = normal();
     out.data[i] = Math.fround(value);
   }
   return out;

@@ -26,7 +26,7 @@ const grid = (count: number): [number, number, number] => linearGrid(count / 4, 
 
 /**
  * Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019), equal to PyTorch's. One dispatch per slab.
- * A step whose gradients hold NaN or infinity writes nothing. Learning rate and step count reach the kernel as data.
+ * A step whose gradients hold NaN or infinity, or whose sum of squares overflows, writes nothing, but counts. Learning rate and step count reach the kernel as data.
  */
 class AdamBase {
   readonly group: ParameterGroup;
@@ -44,7 +44,14 @@ class AdamBase {
     const { device } = group.slabs[0]!.values;
     this.group = group;
     this.#decoupled = decoupled;
-    this.options = { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: decoupled ? 0.01 : 0, maxNorm: 0, ...options };
+    this.options = {
+      lr: 1e-3,
+      betas: [0.9, 0.999],
+      eps: 1e-8,
+      weightDecay: decoupled ? 0.01 : 0,
+      maxNorm: 0,
+      ...options,
+    };
     this.moments = { first: group.like(0, "optimizer"), second: group.like(0, "optimizer") };
     this.#hyper = keep(Tensor.empty(device, [8]));
     this.#control = keep(Tensor.empty(device, [4]));
@@ -58,20 +65,48 @@ class AdamBase {
     let first = 0;
     for (const { gradients, count } of this.group.slabs) {
       const threads = squareSumThreads(count / 4);
-      device.run(squareSum, {}, [gradients.storage, this.#partial.storage], { count4: count / 4, threads, first }, [Math.ceil(threads / 64), 1, 1]);
+      device.run(squareSum, {}, [gradients.storage, this.#partial.storage], { count4: count / 4, threads, first }, [
+        Math.ceil(threads / 64),
+        1,
+        1,
+      ]);
       first += threads;
     }
-    device.run(clipCoefficient, {}, [this.#partial.storage, this.#control.storage], { count: first, limit: this.options.maxNorm }, [1, 1, 1]);
+    device.run(
+      clipCoefficient,
+      {},
+      [this.#partial.storage, this.#control.storage],
+      { count: first, limit: this.options.maxNorm },
+      [1, 1, 1],
+    );
   }
 
   /** Takes one step from the accumulated gradients, which stay until `zeroGrad()`. */
   step(): StepState {
     const { lr, betas, eps, weightDecay } = this.options;
     this.steps++;
-    this.#hyper.write_([lr, betas[0], betas[1], eps, weightDecay, 1 - betas[0] ** this.steps, 1 - betas[1] ** this.steps, 0]);
+    const [beta1, beta2] = betas;
+    // 1 − β is taken here: in f32 it would lose four digits of β2 = 0.999.
+    this.#hyper.write_([
+      lr,
+      1 - beta1,
+      beta2,
+      1 - beta2,
+      1 - beta1 ** this.steps,
+      1 - beta2 ** this.steps,
+      eps,
+      weightDecay,
+    ]);
     this.#norm();
     this.group.slabs.forEach(({ values, gradients, count }, i) => {
-      const storages = [values, gradients, this.moments.first[i]!, this.moments.second[i]!, this.#hyper, this.#control].map((t) => t.storage);
+      const storages = [
+        values,
+        gradients,
+        this.moments.first[i]!,
+        this.moments.second[i]!,
+        this.#hyper,
+        this.#control,
+      ].map((t) => t.storage);
       values.device.run(adamKernel, { DECOUPLED: this.#decoupled }, storages, { count4: count / 4 }, grid(count));
     });
     return { control: this.#control };
@@ -92,7 +127,8 @@ class AdamBase {
   }
 
   dispose(): void {
-    for (const t of [...this.moments.first, ...this.moments.second, this.#hyper, this.#control, this.#partial]) t.dispose();
+    for (const t of [...this.moments.first, ...this.moments.second, this.#hyper, this.#control, this.#partial])
+      t.dispose();
   }
 }
 
@@ -127,7 +163,13 @@ export class ExponentialMovingAverage {
   update(decay: number): void {
     this.#decay.write_([decay]);
     this.group.slabs.forEach(({ values, count }, i) => {
-      values.device.run(emaKernel, {}, [this.averages[i]!, values, this.#decay].map((t) => t.storage), { count4: count / 4 }, grid(count));
+      values.device.run(
+        emaKernel,
+        {},
+        [this.averages[i]!, values, this.#decay].map((t) => t.storage),
+        { count4: count / 4 },
+        grid(count),
+      );
     });
   }
 
@@ -150,11 +192,17 @@ export class ExponentialMovingAverage {
 
   /** The averages by parameter name, as views that the caller disposes of. */
   state(): Map<string, Tensor> {
-    return new Map(this.group.entries.map(({ name, parameter, slab, offset }) => [name, this.group.view(this.averages[slab]!, parameter, offset)]));
+    return new Map(
+      this.group.entries.map(({ name, parameter, slab, offset }) => [
+        name,
+        this.group.view(this.averages[slab]!, parameter, offset),
+      ]),
+    );
   }
 
   dispose(): void {
-    for (const t of [...this.averages, this.#decay]) t.dispose();
+    for (const t of [...this.averages, ...(this.#held ?? []), this.#decay]) t.dispose();
+    this.#held = null;
   }
 }
 

@@ -1,38 +1,47 @@
 /** Parameters: leaves that keep their gradient, and groups that pack many of them into few buffers. */
-import { contiguousStrides, keep, numel, Tensor } from "@refl/tensor";
-import { Leaf, requireGrad } from "./tape.ts";
+import { contiguousStrides, DTypeError, isFloat, keep, numel, Tensor } from "@refl/tensor";
+import { dropGrad, Leaf } from "./tape.ts";
 
 /** A tensor to be trained. It lives until `dispose()`, whatever scope it was made in. */
 export class Parameter extends Tensor {
-  /** Takes over the memory of `value` (contiguous, f32 or f16), whose handle is disposed. */
+  /** @internal Where its gradients end; it stays the same while the parameter is frozen. */
+  readonly leaf = new Leaf();
+
+  /** Takes over the memory of `value` (f32 or f16; a copy where it is not contiguous), whose handle is disposed. Throws {@link DTypeError}. */
   constructor(value: Tensor, label = value.label) {
+    if (!isFloat(value.dtype)) throw new DTypeError("Parameter", [value.dtype], "needs f32 or f16");
     const dense = value.isContiguous ? value : value.clone();
     super(value.device, dense.storage.retain(), dense.shape, dense.dtype, contiguousStrides(dense.shape), dense.offset);
     this.label = label;
     if (dense !== value) dense.dispose();
     value.dispose();
     keep(this);
-    requireGrad(this);
+    this.history = this.leaf;
   }
 
   /** The accumulated gradient, or null before the first backward. */
   get grad(): Tensor | null {
-    return this.history instanceof Leaf ? this.history.grad : null;
+    return this.leaf.grad;
   }
 
   get requiresGrad(): boolean {
     return this.history !== null;
   }
 
-  /** Freezes or unfreezes the parameter: a frozen one is a constant to the tape and gets no gradient. */
+  /**
+   * Freezes or unfreezes the parameter: a frozen one is a constant to the tape and gets no gradient. Freeze before packing what an optimiser
+   * shall leave alone: in a group, weight decay and momentum go on.
+   */
   set requiresGrad(value: boolean) {
     if (value === this.requiresGrad) return;
-    if (value) requireGrad(this);
-    else {
-      const leaf = this.history as Leaf;
-      if (!leaf.sink) leaf.grad?.dispose();
-      this.history = null;
-    }
+    this.history = value ? this.leaf : null;
+    if (!value) dropGrad(this.leaf);
+  }
+
+  /** Gives the memory of the weight and of its own gradient back. */
+  override dispose(): void {
+    dropGrad(this.leaf);
+    super.dispose();
   }
 }
 
@@ -54,7 +63,7 @@ export interface PackedEntry {
   readonly offset: number;
 }
 
-/** Largest slab in bytes; under the 128 MiB that several adapters allow to one binding. */
+/** Default bound of a slab in bytes; under the 128 MiB that several adapters allow to one binding. */
 const SLAB_BYTES = 1 << 26;
 
 /**
@@ -66,17 +75,29 @@ export class ParameterGroup {
   readonly entries: readonly PackedEntry[];
   readonly slabs: readonly Slab[];
 
-  /** `parameters` are distinct f32 leaves of one device; those that ask for no gradient are left out. */
-  constructor(parameters: Iterable<readonly [name: string, parameter: Tensor]>) {
+  readonly #leaves: readonly Leaf[];
+
+  /**
+   * `parameters` are distinct f32 leaves of one device under distinct names; those that ask for no gradient are left out.
+   * `slabBytes` bounds a slab; a larger parameter has one of its own. Throws TypeError and {@link DTypeError}.
+   */
+  constructor(parameters: Iterable<readonly [name: string, parameter: Tensor]>, { slabBytes = SLAB_BYTES } = {}) {
     const entries: PackedEntry[] = [];
+    const leaves: Leaf[] = [];
+    const names = new Set<string>();
     const sizes: number[] = [];
     for (const [name, parameter] of parameters) {
-      if (!(parameter.history instanceof Leaf)) continue;
-      if (parameter.dtype !== "f32") throw new TypeError(`parameter ${name} is ${parameter.dtype}; an optimiser's master weights are f32`);
-      if (entries.some((e) => e.parameter === parameter)) throw new TypeError(`parameter ${name} is in the group twice`);
+      const leaf = parameter.history;
+      if (!(leaf instanceof Leaf)) continue;
+      if (parameter.dtype !== "f32")
+        throw new DTypeError(`parameter ${name}`, [parameter.dtype], "an optimiser's master weights are f32");
+      if (leaf.sink) throw new TypeError(`parameter ${name} is in another group: dispose of that first`);
+      if (names.has(name) || leaves.includes(leaf)) throw new TypeError(`parameter ${name} is in the group twice`);
+      names.add(name);
+      leaves.push(leaf);
       const size = Math.ceil(numel(parameter.shape) / ALIGNMENT) * ALIGNMENT;
       const last = sizes.length - 1;
-      if (last < 0 || (sizes[last]! + size) * 4 > SLAB_BYTES) sizes.push(0);
+      if (last < 0 || (sizes[last]! + size) * 4 > slabBytes) sizes.push(0);
       const slab = sizes.length - 1;
       entries.push({ name, parameter, slab, offset: sizes[slab]! });
       sizes[slab]! += size;
@@ -84,21 +105,20 @@ export class ParameterGroup {
     if (!entries.length) throw new TypeError("a parameter group needs at least one parameter that requires a gradient");
     const { device } = entries[0]!.parameter;
     this.entries = entries;
+    this.#leaves = leaves;
     this.slabs = sizes.map((count) => ({
       values: keep(Tensor.empty(device, [count], "f32", "parameters").fill_(0)),
       gradients: keep(Tensor.empty(device, [count], "f32", "gradients").fill_(0)),
       count,
     }));
-    for (const { parameter, slab, offset } of entries) {
+    entries.forEach(({ parameter, slab, offset }, i) => {
       const home = this.view(this.slabs[slab]!.values, parameter, offset);
       home.copy_(parameter);
       parameter.moveTo(home);
       home.dispose();
-      const leaf = parameter.history as Leaf;
-      leaf.grad?.dispose();
-      leaf.grad = null;
-      leaf.sink = this.view(this.slabs[slab]!.gradients, parameter, offset);
-    }
+      dropGrad(leaves[i]!);
+      leaves[i]!.sink = this.view(this.slabs[slab]!.gradients, parameter, offset);
+    });
   }
 
   /** A view with the parameter's shape of a flat tensor laid out as the slabs; no scope owns it. */
@@ -116,16 +136,15 @@ export class ParameterGroup {
 
   zeroGrad(): void {
     for (const { gradients } of this.slabs) gradients.fill_(0);
-    for (const { parameter } of this.entries) if (parameter.history instanceof Leaf) parameter.history.grad = null;
+    for (const leaf of this.#leaves) leaf.grad = null;
   }
 
   /** Gives the gradients' memory back; the parameters stay where they are and can be packed again. */
   dispose(): void {
-    for (const { parameter } of this.entries) {
-      if (!(parameter.history instanceof Leaf)) continue;
-      parameter.history.sink?.dispose();
-      parameter.history.sink = null;
-      parameter.history.grad = null;
+    for (const leaf of this.#leaves) {
+      leaf.sink?.dispose();
+      leaf.sink = null;
+      leaf.grad = null;
     }
     for (const { gradients, values } of this.slabs) {
       gradients.dispose();

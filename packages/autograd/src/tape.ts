@@ -1,5 +1,20 @@
 /** The tape: what was computed from tensors that need gradients, and the walk back over it. */
-import { AutogradError, type History, type Op, type OpAttrs, type Recorder, scope, setRecorder, ShapeError, Tensor, trackHistory } from "@refl/tensor";
+import {
+  AutogradError,
+  type DType,
+  DTypeError,
+  type History,
+  isFloat,
+  keep,
+  type Op,
+  type OpAttrs,
+  type Recorder,
+  ShapeError,
+  scope,
+  setRecorder,
+  Tensor,
+  trackHistory,
+} from "@refl/tensor";
 import { rules } from "./rules/index.ts";
 
 /** Where a gradient ends: a leaf that asks for gradients. */
@@ -15,22 +30,24 @@ export class Leaf implements History {
 /** A tensor that the tape kept for a backward rule; a handle of its own, so that the caller may dispose of theirs. */
 export type Saved = Tensor | null;
 
+/** From the gradient of a result to those of its inputs, in order; null where none is needed. */
+export type BackwardFunction = (gradient: Tensor) => readonly (Tensor | null)[];
+
 /** One step of the tape: its rule's saved tensors and the records of its inputs (null where no gradient is needed). */
 export class Node implements History {
   readonly name: string;
   readonly inputs: readonly (History | null)[];
-  readonly shape: readonly number[];
-  readonly backward: (gradient: Tensor) => readonly (Tensor | null)[];
+  /** The inputs' shapes, which their gradients must have. */
+  readonly shapes: readonly (readonly number[])[];
+  readonly backward: BackwardFunction;
   #saved: readonly Saved[] | null;
-  readonly #release: (() => void) | undefined;
 
-  constructor(name: string, inputs: readonly (History | null)[], saved: readonly Saved[], shape: readonly number[], backward: Node["backward"], release?: () => void) {
+  constructor(name: string, inputs: readonly Tensor[], saved: readonly Saved[], backward: BackwardFunction) {
     this.name = name;
-    this.inputs = inputs;
+    this.inputs = inputs.map((t) => t.history);
+    this.shapes = inputs.map((t) => t.shape);
     this.#saved = saved;
-    this.shape = shape;
     this.backward = backward;
-    this.#release = release;
   }
 
   get parents(): readonly History[] {
@@ -45,29 +62,21 @@ export class Node implements History {
     if (!this.#saved) return;
     for (const tensor of this.#saved) tensor?.dispose();
     this.#saved = null;
-    this.#release?.();
   }
 }
 
 const record: Recorder = (op, inputs, attrs, outputs) => {
-  let needed = false;
-  for (const input of inputs) if (input.history) needed = true;
-  if (!needed) return;
+  const output = outputs[0]!;
+  if (!isFloat(output.dtype) || inputs.every((t) => t.history === null)) return;
   const rule = rules[op] as AnyRule;
   if (rule === null) return;
   const needs = inputs.map((t) => t.history !== null);
   const kept = rule.save ? rule.save({ inputs, outputs, attrs, needs }) : [];
   const saved = kept.map((t) => t?.alias() ?? null);
   const shapes = inputs.map((t) => t.shape);
-  const node = new Node(
-    op,
-    inputs.map((t) => t.history),
-    saved,
-    outputs[0]!.shape,
-    (gradient) => rule.backward({ saved: saved as Tensor[], attrs, needs, shapes }, gradient),
-  );
-  outputs[0]!.history = node;
-  trackHistory(node);
+  const dtypes = inputs.map((t) => t.dtype);
+  const context = { saved: saved as Tensor[], attrs, needs, shapes, dtypes };
+  recordNode(op, inputs, output, saved, (gradient) => rule.backward(context, gradient));
 };
 
 /** What a rule decides from when an op is recorded. */
@@ -78,18 +87,16 @@ export interface SaveContext<A> {
   readonly needs: readonly boolean[];
 }
 
-/** What a rule works from on the way back: what it saved, the attributes, the inputs' shapes and which of them need a gradient. */
+/** What a rule works from on the way back: what it saved, the attributes, the inputs' shapes and types, and which of them need a gradient. */
 export interface BackwardContext<A> {
   readonly saved: readonly Tensor[];
   readonly attrs: A;
   readonly needs: readonly boolean[];
   readonly shapes: readonly (readonly number[])[];
+  readonly dtypes: readonly DType[];
 }
 
-/**
- * One op's backward rule: from the gradient of its result to those of its inputs (null where none is needed).
- * A gradient may still have the broadcast shape of the result: the walk sums it to the input's shape.
- */
+/** One op's backward rule: from the gradient of its result to those of its inputs, each of its input's shape (null where none is needed). */
 export interface Rule<A> {
   readonly save?: (context: SaveContext<A>) => readonly (Tensor | null)[];
   readonly backward: (context: BackwardContext<A>, gradient: Tensor) => readonly (Tensor | null)[];
@@ -100,50 +107,57 @@ export type RuleTable<Family> = { readonly [K in keyof Family]: Rule<Family[K]> 
 
 type AnyRule = Rule<OpAttrs[Op]> | null;
 
-/** Starts recording; called when the first leaf is made. */
-function enable(): void {
-  if (depth === 0) setRecorder(record);
-}
+// Recording is on from the start: nothing is recorded until a leaf asks for gradients.
+setRecorder(record);
 
+/** Levels of noGrad around the code that runs. */
 let depth = 0;
 
-/** Runs `fn` without recording: nothing inside needs or keeps gradients. */
-export function noGrad<T>(fn: () => T): T {
-  const before = setRecorder(null);
-  depth++;
+/** Runs `fn` with its ops shown to `recorder`, at another depth of noGrad. */
+function recording<T>(recorder: Recorder | null, level: number, fn: () => T): T {
+  const before = setRecorder(recorder);
+  const outer = depth;
+  depth = level;
   try {
     return fn();
   } finally {
-    depth--;
+    depth = outer;
     setRecorder(before);
   }
+}
+
+/** Runs `fn` without recording: nothing inside needs or keeps gradients. */
+export function noGrad<T>(fn: () => T): T {
+  return recording(null, depth + 1, fn);
 }
 
 /** Runs `fn` with recording on, inside `noGrad` too: for recomputation. */
 export function withGrad<T>(fn: () => T): T {
-  const before = setRecorder(record);
-  const level = depth;
-  depth = 0;
-  try {
-    return fn();
-  } finally {
-    depth = level;
-    setRecorder(before);
-  }
+  return recording(record, 0, fn);
+}
+
+/** As {@link noGrad}, but shows the histories of all operands to `see`. */
+export function noGradSeeing<T>(see: (history: History) => void, fn: () => T): T {
+  const watch: Recorder = (_, inputs) => {
+    for (const { history } of inputs) if (history) see(history);
+  };
+  return recording(watch, depth + 1, fn);
 }
 
 /** True where ops are being recorded. */
 export function isGradEnabled(): boolean {
-  const now = setRecorder(null);
-  setRecorder(now);
-  return now !== null;
+  return depth === 0;
 }
 
-/** Marks a leaf (f32 or f16, without history) as one that gradients are wanted for. Returns it. */
+/**
+ * Marks a leaf (f32 or f16, without history) as one that gradients are wanted for. Returns it.
+ * Throws {@link AutogradError} for a tensor that was computed, {@link DTypeError} for integers and truth values.
+ */
 export function requireGrad<T extends Tensor>(tensor: T): T {
-  if (tensor.history && !(tensor.history instanceof Leaf)) throw new AutogradError("requireGrad: only leaves can ask for gradients; detach() it first");
+  if (tensor.history && !(tensor.history instanceof Leaf))
+    throw new AutogradError("requireGrad: only leaves can ask for gradients; detach() it first");
+  if (!isFloat(tensor.dtype)) throw new DTypeError("requireGrad", [tensor.dtype], "only f32 and f16 have gradients");
   tensor.history ??= new Leaf();
-  enable();
   return tensor;
 }
 
@@ -152,16 +166,18 @@ export function gradOf(tensor: Tensor): Tensor | null {
   return tensor.history instanceof Leaf ? tensor.history.grad : null;
 }
 
-/** Records `output` as made from `inputs` by a rule given in place; for checkpoints and fused layers. */
-export function recordNode(name: string, inputs: readonly Tensor[], output: Tensor, saved: readonly Saved[], back: Node["backward"], release?: () => void): Tensor {
-  const node = new Node(
-    name,
-    inputs.map((t) => t.history),
-    saved,
-    output.shape,
-    back,
-    release,
-  );
+/**
+ * Records `output` as made from `inputs` by a rule given in place; for checkpoints and fused layers. `back` maps the output's gradient to
+ * one of each input's shape, or null. `saved` are handles that the record owns: take them with `alias()`. Returns `output`.
+ */
+export function recordNode(
+  name: string,
+  inputs: readonly Tensor[],
+  output: Tensor,
+  saved: readonly Saved[],
+  back: BackwardFunction,
+): Tensor {
+  const node = new Node(name, inputs, saved, back);
   output.history = node;
   trackHistory(node);
   return output;
@@ -170,7 +186,9 @@ export function recordNode(name: string, inputs: readonly Tensor[], output: Tens
 /** Sums a gradient of a broadcast shape down to `shape`. */
 export function sumTo(gradient: Tensor, shape: readonly number[]): Tensor {
   const lead = gradient.rank - shape.length;
-  const axes = gradient.shape.map((_, i) => i).filter((i) => i < lead || (shape[i - lead] === 1 && gradient.shape[i] !== 1));
+  const axes = gradient.shape
+    .map((_, i) => i)
+    .filter((i) => i < lead || (shape[i - lead] === 1 && gradient.shape[i] !== 1));
   if (axes.length === 0) return gradient;
   return gradient.sum(axes, true).reshape(...shape);
 }
@@ -227,12 +245,22 @@ type Arrive = (leaf: Leaf, gradient: Tensor) => void;
 
 function walkBack(root: Tensor, options: BackwardOptions, arrive: Arrive): void {
   const start = root.history;
-  if (!start) throw new AutogradError("backward: the root was not computed from any tensor that requires a gradient (or inside noGrad)");
-  if (!options.gradient && root.numel !== 1) throw new AutogradError(`backward: the root has shape [${root.shape.join(", ")}]; pass { gradient } or reduce it to one element`);
-  if (options.gradient && options.gradient.shape.join() !== root.shape.join()) throw new ShapeError("backward", [root.shape, options.gradient.shape], "the gradient must have the root's shape");
+  if (!start)
+    throw new AutogradError(
+      "backward: the root was not computed from any tensor that requires a gradient (or inside noGrad)",
+    );
+  if (!options.gradient && root.numel !== 1)
+    throw new AutogradError(
+      `backward: the root has shape [${root.shape.join(", ")}]; pass { gradient } or reduce it to one element`,
+    );
+  if (options.gradient && options.gradient.shape.join() !== root.shape.join())
+    throw new ShapeError("backward", [root.shape, options.gradient.shape], "the gradient must have the root's shape");
   const nodes = order(start);
-  for (const node of nodes) {
-    if (node.spent) throw new AutogradError(`backward: ${node.name} was already walked and its saved tensors are gone; pass { retainGraph: true } the first time`);
+  for (const { spent, name } of nodes) {
+    if (spent)
+      throw new AutogradError(
+        `backward: what ${name} saved is gone: it was walked already (pass { retainGraph: true } the first time), or its scope() ended without it`,
+      );
   }
   const pending = new Map<History, Tensor>();
   const give = (target: History, gradient: Tensor): void => {
@@ -249,26 +277,37 @@ function walkBack(root: Tensor, options: BackwardOptions, arrive: Arrive): void 
     before.dispose();
     gradient.dispose();
   };
-  noGrad(() => {
-    scope(() => {
-      give(start, (options.gradient ?? Tensor.empty(root.device, root.shape, root.dtype).fill_(1)).alias());
-      for (const node of nodes) {
-        const gradient = pending.get(node);
-        if (!gradient) continue;
-        pending.delete(node);
-        scope(() => {
-          const gradients = node.backward(gradient);
-          node.inputs.forEach((input, i) => {
-            const g = gradients[i];
-            if (input && g) give(input, g.alias());
-          });
+  const step = (node: Node): void => {
+    const gradient = pending.get(node);
+    if (gradient) {
+      scope(() => {
+        const gradients = node.backward(gradient);
+        node.inputs.forEach((input, i) => {
+          const g = gradients[i];
+          if (!input || !g) return;
+          if (g.shape.join() !== node.shapes[i]!.join()) {
+            throw new AutogradError(
+              `backward: ${node.name} gave operand ${i} of shape [${node.shapes[i]!.join(", ")}] a gradient of shape [${g.shape.join(", ")}]`,
+            );
+          }
+          give(input, g.alias());
         });
-        gradient.dispose();
-        if (!options.retainGraph) node.dispose();
-      }
-    });
-  });
-  for (const gradient of pending.values()) gradient.dispose();
+      });
+      pending.delete(node);
+      gradient.dispose();
+    }
+    if (!options.retainGraph) node.dispose();
+  };
+  try {
+    noGrad(() =>
+      scope(() => {
+        give(start, (options.gradient ?? Tensor.empty(root.device, root.shape, root.dtype).fill_(1)).alias());
+        nodes.forEach(step);
+      }),
+    );
+  } finally {
+    for (const gradient of pending.values()) gradient.dispose();
+  }
 }
 
 /**
@@ -283,38 +322,56 @@ export function backward(root: Tensor, options: BackwardOptions = {}): void {
     } else if (leaf.grad) {
       leaf.grad.add_(gradient);
     } else {
-      leaf.grad = gradient.isContiguous ? gradient : gradient.clone().alias();
-      if (leaf.grad === gradient) return;
+      // A copy: the same tensor may be the gradient of several leaves, and this one will be added to in place.
+      leaf.grad = keep(gradient.clone());
     }
     gradient.dispose();
   });
 }
 
-/** d(root)/d(input) for each of `inputs`, without touching accumulated gradients; zeros where `root` does not depend on one. */
+/** Gradients that arrive during a walk, added up by leaf. Their handles belong to no scope. */
+class Arrivals {
+  readonly #found = new Map<History, Tensor>();
+
+  add(leaf: Leaf, gradient: Tensor): void {
+    const before = this.#found.get(leaf);
+    if (!before) {
+      this.#found.set(leaf, gradient);
+      return;
+    }
+    const sum = before.add(gradient);
+    this.#found.set(leaf, sum.alias());
+    for (const spent of [before, gradient, sum]) spent.dispose();
+  }
+
+  /** What arrived at a leaf, as a handle that the scope around the call ends. */
+  get(leaf: History): Tensor | null {
+    return this.#found.get(leaf)?.detach() ?? null;
+  }
+
+  dispose(): void {
+    for (const gradient of this.#found.values()) gradient.dispose();
+  }
+}
+
+/**
+ * d(root)/d(input) for each of `inputs`, without touching accumulated gradients; zeros where `root` does not depend on one.
+ * Throws {@link AutogradError} as {@link backward} does, and for an input that is no leaf marked by requireGrad.
+ */
 export function grad(root: Tensor, inputs: readonly Tensor[], options: BackwardOptions = {}): Tensor[] {
-  const leaves = inputs.map((t) => t.history);
-  const found = new Map<History, Tensor>();
-  for (const leaf of leaves) if (!(leaf instanceof Leaf)) throw new AutogradError("grad: inputs must be leaves marked by requireGrad");
-  walk(
-    root,
-    options,
-    (leaf, gradient) => {
-      const before = found.get(leaf);
-      found.set(leaf, before ? before.add(gradient).alias() : gradient);
-      if (before) {
-        before.dispose();
-        gradient.dispose();
-      }
-    },
-    new Set(leaves as History[]),
-  );
-  return inputs.map((input, i) => {
-    const gradient = found.get(leaves[i]!);
-    if (!gradient) return Tensor.empty(input.device, input.shape, input.dtype).fill_(0);
-    const tracked = gradient.view(gradient.shape, gradient.strides);
-    gradient.dispose();
-    return tracked;
+  const leaves = inputs.map(({ history }) => {
+    if (!(history instanceof Leaf)) throw new AutogradError("grad: inputs must be leaves marked by requireGrad");
+    return history;
   });
+  const arrivals = new Arrivals();
+  try {
+    walk(root, options, (leaf, gradient) => arrivals.add(leaf, gradient), new Set(leaves));
+    return inputs.map(
+      (input, i) => arrivals.get(leaves[i]!) ?? Tensor.empty(input.device, input.shape, input.dtype).fill_(0),
+    );
+  } finally {
+    arrivals.dispose();
+  }
 }
 
 /**
@@ -323,23 +380,26 @@ export function grad(root: Tensor, inputs: readonly Tensor[], options: BackwardO
  */
 export function gradientsInto(root: Tensor, leaves: readonly Tensor[], gradient: Tensor): (Tensor | null)[] {
   const outer = arriving!;
-  const found = new Map<History, Tensor>();
   const own = new Set(leaves.map((t) => t.history));
-  walkBack(root, { gradient }, (leaf, g) => {
-    if (!own.has(leaf)) outer(leaf, g);
-    else {
-      const before = found.get(leaf);
-      found.set(leaf, before ? before.add(g) : g);
-    }
-  });
-  return leaves.map((t) => (t.history ? (found.get(t.history) ?? null) : null));
+  const arrivals = new Arrivals();
+  try {
+    // Checkpoints inside this one send theirs through here: they may use this one's leaves.
+    arriving = (leaf, g) => (own.has(leaf) ? arrivals.add(leaf, g) : outer(leaf, g));
+    walkBack(root, { gradient }, arriving);
+    return leaves.map((t) => (t.history ? arrivals.get(t.history) : null));
+  } finally {
+    arriving = outer;
+    arrivals.dispose();
+  }
 }
 
-/** Forgets the gradients of leaves; sinks are zeroed by their owner. */
+/** @internal Forgets what a leaf has accumulated; a sink is zeroed by its owner. */
+export function dropGrad(leaf: Leaf): void {
+  if (!leaf.sink) leaf.grad?.dispose();
+  leaf.grad = null;
+}
+
+/** Forgets the gradients of leaves; those of packed parameters are zeroed by their group. */
 export function zeroGrad(tensors: Iterable<Tensor>): void {
-  for (const tensor of tensors) {
-    if (!(tensor.history instanceof Leaf)) continue;
-    if (!tensor.history.sink) tensor.history.grad?.dispose();
-    tensor.history.grad = null;
-  }
+  for (const { history } of tensors) if (history instanceof Leaf) dropGrad(history);
 }

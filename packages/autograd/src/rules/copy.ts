@@ -1,12 +1,9 @@
 /** Backward rules of copies: casts back, and the parts that went into a concatenation or a placement. */
-import { apply, type CopyAttrs, type DType, isFloat, slice } from "@refl/tensor";
+import { apply, type CopyAttrs, slice } from "@refl/tensor";
 import type { RuleTable } from "../tape.ts";
 
 export const copyRules = {
-  cast: {
-    save: ({ inputs }) => [inputs[0]!],
-    backward: ({ saved }, g) => [isFloat(saved[0]!.dtype as DType) ? g.to(saved[0]!.dtype) : null],
-  },
+  cast: { backward: ({ dtypes }, g) => [g.to(dtypes[0]!)] },
   cat: {
     backward: ({ attrs, shapes, needs }, g) => {
       let start = 0;
@@ -18,5 +15,9 @@ export const copyRules = {
       });
     },
   },
-  place: { backward: ({ attrs, shapes }, g) => [apply("slice", [g], { starts: attrs.starts, steps: attrs.steps, shape: shapes[0]! })] },
+  place: {
+    backward: ({ attrs, shapes }, g) => [
+      apply("slice", [g], { starts: attrs.starts, steps: attrs.steps, shape: shapes[0]! }),
+    ],
+  },
 } satisfies RuleTable<CopyAttrs>;

@@ -1,7 +1,7 @@
 // AdamW (Loshchilov & Hutter 2019) or Adam with L2 decay (DECOUPLED off), fused over a packed parameter group:
 //   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w - lr (m / c1) / (sqrt(v / c2) + eps)
 // with AdamW's w = (1 - lr decay) w first, or Adam's g = g + decay w. Gradients are multiplied by control.x, the clip coefficient.
-// Everything that changes from step to step is data: hyper = (lr, b1, b2, eps), (decay, c1 = 1 - b1^t, c2 = 1 - b2^t, -).
+// Everything that changes from step to step is data: hyper = (lr, 1 - b1, b2, 1 - b2), (c1 = 1 - b1^t, c2 = 1 - b2^t, eps, decay).
 // control.y is 0 when a gradient was not finite: then nothing is written.
 @group(0) @binding($next) var<storage, read_write> w: array<vec4<f32>>;
 @group(0) @binding($next) var<storage, read> g: array<vec4<f32>>;
@@ -26,15 +26,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
       var weight = w[i];
       var gradient = g[i] * state.x;
 //#if DECOUPLED
-      weight *= 1.0 - first.x * second.x;
+      weight *= 1.0 - first.x * second.w;
 //#else
-      gradient += second.x * weight;
+      gradient += second.w * weight;
 //#endif
-      let m1 = first.y * m[i] + (1.0 - first.y) * gradient;
-      let v1 = first.z * v[i] + (1.0 - first.z) * gradient * gradient;
+      let m0 = m[i];
+      let m1 = m0 + first.y * (gradient - m0);
+      let v1 = first.z * v[i] + first.w * gradient * gradient;
       m[i] = m1;
       v[i] = v1;
-      w[i] = weight - first.x * (m1 / second.y) / (sqrt(v1 / second.z) + first.w);
+      w[i] = weight - first.x * (m1 / second.x) / (sqrt(v1 / second.y) + second.z);
     }
   }
 }

@@ -19,7 +19,8 @@ export interface Kernel {
   /** Storage buffers in binding order. A name can end in `?FLAG`: then the binding exists only when that define is on. */
   readonly buffers: readonly (readonly [name: string, access: Access])[];
   readonly params: Readonly<Record<string, ParamType>>;
-  readonly workgroup: readonly [number, number, number];
+  /** Workgroup size by axis; a name is the define that holds the size. */
+  readonly workgroup: readonly [number | string, number, number];
   /** WGSL extensions that the text needs. */
   readonly enables?: readonly ("subgroups" | "f16")[];
   /** Define sets that tests reflect, race-check and snapshot; at least one. */
@@ -32,10 +33,19 @@ export function defineKernel<const K extends Kernel>(kernel: K): K {
 }
 
 const SIZE: Record<ParamType, number> = { u32: 4, i32: 4, f32: 4, vec4u: 16, vec4f: 16 };
-const WGSL_TYPE: Record<ParamType, string> = { u32: "u32", i32: "i32", f32: "f32", vec4u: "vec4<u32>", vec4f: "vec4<f32>" };
+const WGSL_TYPE: Record<ParamType, string> = {
+  u32: "u32",
+  i32: "i32",
+  f32: "f32",
+  vec4u: "vec4<u32>",
+  vec4f: "vec4<f32>",
+};
 
 /** Byte offset of each parameter and the struct's size, by WGSL's layout rules for scalars and vec4. */
-export function paramsLayout(params: Readonly<Record<string, ParamType>>): { offsets: Map<string, number>; size: number } {
+export function paramsLayout(params: Readonly<Record<string, ParamType>>): {
+  offsets: Map<string, number>;
+  size: number;
+} {
   const offsets = new Map<string, number>();
   let at = 0;
   let align = 4;
@@ -59,7 +69,13 @@ export function paramsStruct(params: Readonly<Record<string, ParamType>>): strin
 export type ParamValues = Readonly<Record<string, number | readonly number[]>>;
 
 /** Writes parameters into `view` at `base` bytes. Throws `RangeError` when a declared parameter has no value. */
-export function packParams(kernel: Kernel, layout: ReturnType<typeof paramsLayout>, values: ParamValues, view: DataView, base: number): void {
+export function packParams(
+  kernel: Kernel,
+  layout: ReturnType<typeof paramsLayout>,
+  values: ParamValues,
+  view: DataView,
+  base: number,
+): void {
   for (const [name, type] of Object.entries(kernel.params)) {
     const value = values[name];
     const at = base + layout.offsets.get(name)!;
@@ -92,11 +108,12 @@ export function boundBuffers(kernel: Kernel, defines: Defines): (readonly [name:
 /**
  * Expands the text for one set of defines. Lines `//#if NAME`, `//#if !NAME`, `//#else`, `//#endif` choose blocks; `//#repeat i N` …
  * `//#end` writes a block N times with `$i` = 0…N−1 (N is a number or a define; blocks nest); `$NAME` and `${a + b}` (integer arithmetic
- * on names) are replaced; `@binding($next)` counts bindings up so that optional buffers leave no gap.
+ * on names) are replaced once; `@binding($next)` counts bindings up so that optional buffers leave no gap. Throws `SyntaxError` with the line
+ * of an unclosed, stray or malformed directive, an unreadable expression or a name without a value.
  */
 export function expand(kernel: Kernel, defines: Defines): string {
   const lines = kernel.source.split("\n");
-  const body = expandLines(kernel.name, lines, 0, lines.length, defines as Record<string, string | number | boolean>).join("\n");
+  const body = expandLines(kernel.name, lines, 0, lines.length, defines).join("\n");
   let binding = 0;
   const numbered = body.replace(/@binding\(\$next\)/g, () => `@binding(${binding++})`);
   const enables = new Set<string>(kernel.enables);
@@ -104,62 +121,84 @@ export function expand(kernel: Kernel, defines: Defines): string {
   return [...enables].map((e) => `enable ${e};\n`).join("") + paramsStruct(kernel.params) + numbered;
 }
 
-function expandLines(name: string, lines: readonly string[], from: number, to: number, vars: Record<string, string | number | boolean>): string[] {
+function expandLines(name: string, lines: readonly string[], from: number, to: number, vars: Defines): string[] {
   const out: string[] = [];
   for (let i = from; i < to; i++) {
     const line = lines[i]!;
-    const directive = /^\s*\/\/#(if|repeat)\s+(.*)$/.exec(line);
-    if (!directive) {
-      if (/^\s*\/\/#/.test(line)) throw new SyntaxError(`${name}: line ${i + 1}: stray ${line.trim()}`);
-      out.push(substitute(name, line, vars));
+    const where = `${name}: line ${i + 1}`;
+    const word = directiveOf(line);
+    if (word === undefined) {
+      out.push(substitute(where, line, vars));
       continue;
     }
+    const [, flag, variable, count] = /^\s*\/\/#(?:if\s+(!?\w+)|repeat\s+(\w+)\s+(\S+))\s*$/.exec(line) ?? [];
+    if (flag === undefined && variable === undefined) {
+      throw new SyntaxError(`${where}: ${word === "if" || word === "repeat" ? "malformed" : "stray"} ${line.trim()}`);
+    }
     const { end, alternative } = blockEnd(name, lines, i, to);
-    const rest = directive[2]!.trim();
-    if (directive[1] === "if") {
-      const wanted = rest.startsWith("!") ? !vars[rest.slice(1)] : Boolean(vars[rest]);
+    if (flag !== undefined) {
+      const wanted = flag.startsWith("!") ? !vars[flag.slice(1)] : Boolean(vars[flag]);
       if (wanted) out.push(...expandLines(name, lines, i + 1, alternative ?? end, vars));
       else if (alternative !== undefined) out.push(...expandLines(name, lines, alternative + 1, end, vars));
     } else {
-      const [variable, count] = rest.split(/\s+/, 2) as [string, string];
-      const n = integer(name, substitute(name, count, vars).replace(/^([A-Z]\w*)$/, (w) => String(vars[w] ?? w)), vars);
-      for (let k = 0; k < n; k++) out.push(...expandLines(name, lines, i + 1, end, { ...vars, [variable]: k }));
+      const n = integer(where, count!, vars);
+      for (let k = 0; k < n; k++) out.push(...expandLines(name, lines, i + 1, end, { ...vars, [variable!]: k }));
     }
     i = end;
   }
   return out;
 }
 
-function blockEnd(name: string, lines: readonly string[], start: number, to: number): { end: number; alternative?: number } {
-  let depth = 0;
+/** The word of a directive line (`if`, `end`, …), undefined for text. */
+function directiveOf(line: string): string | undefined {
+  return /^\s*\/\/#(\w*)/.exec(line)?.[1];
+}
+
+/** Where the block that opens at `start` ends, and its `//#else` if it has one. */
+function blockEnd(
+  name: string,
+  lines: readonly string[],
+  start: number,
+  to: number,
+): { end: number; alternative?: number } {
+  const open: string[] = [];
   let alternative: number | undefined;
   for (let i = start; i < to; i++) {
-    const word = /^\s*\/\/#(\w+)/.exec(lines[i]!)?.[1];
-    if (word === "if" || word === "repeat") depth++;
-    else if (word === "else" && depth === 1) alternative = i;
-    else if ((word === "endif" || word === "end") && --depth === 0) return alternative === undefined ? { end: i } : { end: i, alternative };
+    const word = directiveOf(lines[i]!);
+    if (word === "if" || word === "repeat") open.push(word);
+    else if (word === "else" && open.length === 1) {
+      if (open[0] !== "if" || alternative !== undefined) throw stray(name, lines, i);
+      alternative = i;
+    } else if (word === "endif" || word === "end") {
+      if (open.pop() !== (word === "endif" ? "if" : "repeat")) throw stray(name, lines, i);
+      if (open.length === 0) return alternative === undefined ? { end: i } : { end: i, alternative };
+    }
   }
   throw new SyntaxError(`${name}: line ${start + 1}: ${lines[start]!.trim()} is never closed`);
 }
 
-function substitute(name: string, line: string, vars: Record<string, string | number | boolean>): string {
-  return line
-    .replace(/\$\{([^}]*)\}/g, (_, expression: string) => String(integer(name, expression, vars)))
-    .replace(/\$([A-Za-z]\w*)/g, (whole, word: string) => {
-      if (word === "next") return whole;
-      const value = vars[word];
-      if (value === undefined) throw new SyntaxError(`${name}: $${word} has no value`);
-      return String(value);
-    });
+function stray(name: string, lines: readonly string[], at: number): SyntaxError {
+  return new SyntaxError(`${name}: line ${at + 1}: stray ${lines[at]!.trim()}`);
+}
+
+function substitute(where: string, line: string, vars: Defines): string {
+  return line.replace(/\$\{([^}]*)\}|\$([A-Za-z]\w*)/g, (whole, expression: string | undefined, word: string) => {
+    if (expression !== undefined) return String(integer(where, expression, vars));
+    if (word === "next") return whole;
+    const value = vars[word];
+    if (value === undefined) throw new SyntaxError(`${where}: $${word} has no value`);
+    return String(value);
+  });
 }
 
 /** Integer arithmetic with + - * / % and brackets over numbers and names, by recursive descent: kernels never reach `eval`. */
-function integer(name: string, text: string, vars: Record<string, string | number | boolean>): number {
-  const tokens = text.match(/\d+|[A-Za-z]\w*|[-+*/%()]/g) ?? [];
+function integer(where: string, text: string, vars: Defines): number {
+  const tokens = text.match(/\d+|[A-Za-z]\w*|[^\s]/g) ?? [];
   let at = 0;
   const fail = (): never => {
-    throw new SyntaxError(`${name}: cannot read the expression "${text}"`);
+    throw new SyntaxError(`${where}: cannot read the expression "${text}"`);
   };
+  const whole = (value: number): number => (Number.isInteger(value) ? value : fail());
   const atom = (): number => {
     const token = tokens[at++] ?? fail();
     if (token === "(") {
@@ -167,21 +206,21 @@ function integer(name: string, text: string, vars: Record<string, string | numbe
       if (tokens[at++] !== ")") fail();
       return value;
     }
-    const value = /^\d/.test(token) ? Number(token) : Number(vars[token] ?? fail());
-    return Number.isInteger(value) ? value : fail();
+    return whole(/^\d/.test(token) ? Number(token) : Number(vars[token] ?? fail()));
   };
   const product = (): number => {
     let value = atom();
     while (tokens[at] === "*" || tokens[at] === "/" || tokens[at] === "%") {
       const operator = tokens[at++];
       const right = atom();
-      value = operator === "*" ? value * right : operator === "/" ? Math.trunc(value / right) : value % right;
+      value = whole(operator === "*" ? value * right : operator === "/" ? Math.trunc(value / right) : value % right);
     }
     return value;
   };
   const sum = (): number => {
     let value = product();
-    while (tokens[at] === "+" || tokens[at] === "-") value = tokens[at++] === "+" ? value + product() : value - product();
+    while (tokens[at] === "+" || tokens[at] === "-")
+      value = tokens[at++] === "+" ? value + product() : value - product();
     return value;
   };
   const result = sum();

@@ -41,11 +41,10 @@ export function elementwiseDefines(name: ElementwiseOpName, inputs: readonly Sto
   };
 }
 
-const variants = [
-  elementwiseDefines("silu", ["f32"], "f32"),
-  elementwiseDefines("add", ["f32", "f32"], "f32"),
-  elementwiseDefines("where", ["u32", "f32", "f32"], "f32"),
-];
+const variants = (Object.keys(elementwiseOps) as ElementwiseOpName[]).map((name) => {
+  const operands = (["f32", "f32", "f32"] as const).slice(0, elementwiseOps[name].arity);
+  return elementwiseDefines(name, operands, elementwiseOps[name].result === "bool" ? "u32" : "f32");
+});
 
 export const elementwiseContiguous = defineKernel({
   name: "elementwise_contiguous",

@@ -43,7 +43,7 @@ export const gemmSubgroup = defineKernel({
   enables: ["subgroups"],
   buffers,
   params: { ...sizes, lda: "u32", ldb: "u32", ...bias },
-  workgroup: [8, 1, 1],
+  workgroup: ["SG", 1, 1],
   variants: [
     gemmSubgroupDefines(plain, 8, 16, { a: false, b: false }),
     gemmSubgroupDefines(full, 8, 16, { a: true, b: true }),

@@ -39,9 +39,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
     return;
   }
   let row = id / blocks;
-  let block = id - row * blocks;
+  let quad = id - row * blocks;
   let s = state[row];
-  let words = philox(vec4<u32>(s.w + block, 0u, s.z, 0u), s.xy);
+  let words = philox(vec4<u32>(s.w + quad, 0u, s.z, 0u), s.xy);
 //#if INTEGER
   // The high word of word * bound: uniform in [0, bound) up to bound / 2^32.
   let values = vec4<u32>(mul_wide(words.x, p.bound).x, mul_wide(words.y, p.bound).x, mul_wide(words.z, p.bound).x, mul_wide(words.w, p.bound).x) + vec4<u32>(bitcast<u32>(p.low));
@@ -55,8 +55,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let values = p.shift + p.scale * u;
 //#endif
 //#endif
-  let first = row * p.columns + block * 4u;
-  let left = min(p.columns - block * 4u, 4u);
+  let first = row * p.columns + quad * 4u;
+  let left = min(p.columns - quad * 4u, 4u);
   for (var j = 0u; j < left; j++) {
     o[first + j] = $O(values[j]);
   }

@@ -5,6 +5,7 @@ export { BYTES, type DType, decode, encode, fromHalf, type HostArrays, isFloat, 
 export * from "./device.ts";
 export { type Host, webHost } from "./host.ts";
 export { type Forward, type ForwardTable, type Op, type OpAttrs, apply, applyAll, opNames, type Recorder, setRecorder } from "./op.ts";
+export { conv2d, type Conv2dOptions } from "./ops/conv.ts";
 export { cat, copyInto, cast, pad, stack } from "./ops/copy.ts";
 export { binary, binaryLeft, clamp, fullLike, type ScalarAttrs, unary, where } from "./ops/elementwise.ts";
 export { linear, matmul } from "./ops/matmul.ts";

@@ -1,0 +1,244 @@
+/** Convolution kernels: the portable implicit product, and the subgroup products over channels-last images with their layout kernels. */
+import { type Defines, defineKernel, linearGrid } from "../kernel.ts";
+import {
+  conv_gather,
+  conv_implicit,
+  conv_pack,
+  conv_pack_weight,
+  conv_subgroup,
+  conv_unpack_weight,
+  conv_weight_subgroup,
+} from "../wgsl.gen.ts";
+
+type Float = "f32" | "f16";
+
+/** Defines of the portable product; `divide` for the input gradient of a strided convolution, `output` f32 for parts that are added later. */
+export function convImplicitDefines(
+  type: Float,
+  output: Float,
+  flags: { bias?: boolean; divide?: boolean } = {},
+): Defines {
+  return { T: type, O: output, BIAS: flags.bias ?? false, DIVIDE: flags.divide ?? false };
+}
+
+export const convImplicit = defineKernel({
+  name: "conv_implicit",
+  source: conv_implicit,
+  buffers: [
+    ["a", "read"],
+    ["x", "read"],
+    ["bias?BIAS", "read"],
+    ["c", "read_write"],
+  ],
+  params: {
+    m: "u32",
+    n: "u32",
+    k: "u32",
+    chunk: "u32",
+    splits: "u32",
+    offsetA: "u32",
+    rowA: "u32",
+    outerA: "u32",
+    offsetX: "u32",
+    outerX: "u32",
+    planeX: "u32",
+    height: "i32",
+    width: "i32",
+    columnHeight: "u32",
+    columnWidth: "u32",
+    kHeight: "u32",
+    kWidth: "u32",
+    scaleY: "i32",
+    scaleX: "i32",
+    stepY: "i32",
+    stepX: "i32",
+    padY: "i32",
+    padX: "i32",
+    divideY: "i32",
+    divideX: "i32",
+    offsetBias: "u32",
+    offsetC: "u32",
+    outerC: "u32",
+    rowC: "u32",
+  },
+  workgroup: [64, 1, 1],
+  variants: [convImplicitDefines("f32", "f32", { bias: true }), convImplicitDefines("f32", "f32", { divide: true })],
+});
+
+/** Grid of the portable product; columns that exceed one dimension continue in z, before the splits. */
+export function convImplicitGrid(m: number, n: number, splits: number): [number, number, number] {
+  const [x, y] = linearGrid(n, 64);
+  return [x, Math.ceil(m / 64), y * splits];
+}
+
+/** Splits of k that give the portable product about 256 workgroups, each with at least 256 steps; `chunk` is a multiple of the tile's depth. */
+export function convSplits(m: number, n: number, k: number): { splits: number; chunk: number } {
+  const tiles = Math.ceil(m / 64) * Math.ceil(n / 64);
+  const wanted = Math.max(1, Math.min(Math.ceil(k / 256), Math.ceil(256 / tiles)));
+  const chunk = Math.ceil(k / wanted / 16) * 16;
+  return { splits: Math.ceil(k / chunk), chunk };
+}
+
+export const convPack = defineKernel({
+  name: "conv_pack",
+  source: conv_pack,
+  buffers: [
+    ["x", "read"],
+    ["o", "read_write"],
+  ],
+  params: {
+    pixels: "u32",
+    height: "u32",
+    width: "u32",
+    paddedHeight: "u32",
+    paddedWidth: "u32",
+    padY: "u32",
+    padX: "u32",
+    channels: "u32",
+    groups: "u32",
+    offset: "u32",
+  },
+  workgroup: [64, 1, 1],
+  variants: [{ T: "f32" }],
+});
+
+export const convPackWeight = defineKernel({
+  name: "conv_pack_weight",
+  source: conv_pack_weight,
+  buffers: [
+    ["w", "read"],
+    ["o", "read_write"],
+  ],
+  params: {
+    rows: "u32",
+    channels: "u32",
+    groups: "u32",
+    window: "u32",
+    rowStep: "u32",
+    channelStep: "u32",
+    offset: "u32",
+  },
+  workgroup: [64, 1, 1],
+  variants: [
+    { T: "f32", FLIP: false },
+    { T: "f32", FLIP: true },
+  ],
+});
+
+export const convUnpackWeight = defineKernel({
+  name: "conv_unpack_weight",
+  source: conv_unpack_weight,
+  buffers: [
+    ["parts", "read"],
+    ["o", "read_write"],
+  ],
+  params: { rows: "u32", channels: "u32", groups: "u32", window: "u32", splits: "u32" },
+  workgroup: [64, 1, 1],
+  variants: [{ T: "f32" }],
+});
+
+/** Defines of the two subgroup products: the subgroup size and the rows per workgroup. */
+export function convSubgroupDefines(type: Float, subgroup: number, rows: 4 | 16): Defines {
+  return { T: type, SG: subgroup, ROWS: rows, QUADS: Math.ceil(rows / subgroup) };
+}
+
+export const convSubgroup = defineKernel({
+  name: "conv_subgroup",
+  source: conv_subgroup,
+  enables: ["subgroups"],
+  buffers: [
+    ["w", "read"],
+    ["x", "read"],
+    ["bias?BIAS", "read"],
+    ["c", "read_write"],
+  ],
+  params: {
+    m: "u32",
+    n: "u32",
+    k4: "u32",
+    run: "u32",
+    jump: "u32",
+    height: "u32",
+    width: "u32",
+    image: "u32",
+    stepY: "u32",
+    stepX: "u32",
+    offsetC: "u32",
+    offsetBias: "u32",
+  },
+  workgroup: [8, 1, 1],
+  variants: [
+    { ...convSubgroupDefines("f32", 8, 16), BIAS: true, VEC4: true },
+    { ...convSubgroupDefines("f32", 4, 4), BIAS: false, VEC4: false },
+  ],
+});
+
+export const convWeightSubgroup = defineKernel({
+  name: "conv_weight_subgroup",
+  source: conv_weight_subgroup,
+  enables: ["subgroups"],
+  buffers: [
+    ["d", "read"],
+    ["x", "read"],
+    ["c", "read_write"],
+  ],
+  params: {
+    m: "u32",
+    n4: "u32",
+    lines: "u32",
+    allLines: "u32",
+    height: "u32",
+    width4: "u32",
+    offsetD: "u32",
+    image: "u32",
+    line: "u32",
+    run: "u32",
+    strideY: "u32",
+    stepX: "u32",
+    jumpLine: "u32",
+    jumpImage: "u32",
+    jumpD: "u32",
+    part: "u32",
+  },
+  workgroup: [8, 1, 1],
+  variants: [convSubgroupDefines("f32", 8, 16), convSubgroupDefines("f32", 4, 4)],
+});
+
+export const convGather = defineKernel({
+  name: "conv_gather",
+  source: conv_gather,
+  buffers: [
+    ["columns", "read"],
+    ["o", "read_write"],
+  ],
+  params: {
+    pixels: "u32",
+    height: "u32",
+    width: "u32",
+    outHeight: "u32",
+    outWidth: "u32",
+    kHeight: "u32",
+    kWidth: "u32",
+    strideY: "u32",
+    strideX: "u32",
+    padY: "u32",
+    padX: "u32",
+    channels: "u32",
+    groups: "u32",
+    offset: "u32",
+  },
+  workgroup: [64, 1, 1],
+  variants: [{ T: "f32" }],
+});
+
+/** Grid of the layout kernels that take one thread per pixel and 8 channel groups. */
+export function convPixelGrid(pixels: number, groups: number): [number, number, number] {
+  const [x, y] = linearGrid(pixels, 64);
+  return [x, y, Math.ceil(groups / 8)];
+}
+
+/** Grid of the forward product; columns that exceed one dimension continue in z. */
+export function convSubgroupGrid(m: number, n: number, subgroup: number, rows: number): [number, number, number] {
+  const [x, y] = linearGrid(n, 4 * subgroup);
+  return [x, Math.ceil(m / rows), y];
+}

@@ -1,0 +1,172 @@
+/** Convolutions on any device: the three products of the portable implicit kernel. */
+import { convImplicit, convImplicitDefines, convImplicitGrid, convSplits } from "@refl/kernels-wgsl";
+import { Tensor } from "../tensor.ts";
+import type { ConvGeometry } from "./conv.ts";
+import { copyInto } from "./copy.ts";
+
+type Float = "f32" | "f16";
+
+/** out = conv(x, weight) + bias. Operands are contiguous. */
+export function implicitForward(
+  g: ConvGeometry,
+  { x, weight, bias }: { x: Tensor; weight: Tensor; bias: Tensor | null },
+  out: Tensor,
+): void {
+  const [kh, kw] = g.kernel;
+  const [oh, ow] = g.out;
+  const m = g.cout;
+  const n = g.batch * oh * ow;
+  const k = g.cin * kh * kw;
+  const params = {
+    m,
+    n,
+    k,
+    chunk: k,
+    splits: 1,
+    offsetA: weight.offset,
+    rowA: k,
+    outerA: kh * kw,
+    offsetX: x.offset,
+    outerX: g.cin * g.height * g.width,
+    planeX: g.height * g.width,
+    height: g.height,
+    width: g.width,
+    columnHeight: oh,
+    columnWidth: ow,
+    kHeight: kh,
+    kWidth: kw,
+    scaleY: g.stride[0],
+    scaleX: g.stride[1],
+    stepY: 1,
+    stepX: 1,
+    padY: g.padding[0],
+    padX: g.padding[1],
+    divideY: 1,
+    divideX: 1,
+    offsetBias: bias?.offset ?? 0,
+    offsetC: 0,
+    outerC: g.cout * oh * ow,
+    rowC: oh * ow,
+  };
+  const storages = bias
+    ? [weight.storage, x.storage, bias.storage, out.storage]
+    : [weight.storage, x.storage, out.storage];
+  const type = x.dtype as Float;
+  x.device.run(
+    convImplicit,
+    convImplicitDefines(type, type, { bias: bias !== null }),
+    storages,
+    params,
+    convImplicitGrid(m, n, 1),
+  );
+}
+
+/** out = dX: every pixel sums the windows that covered it. Operands are contiguous. */
+export function implicitInputGrad(
+  g: ConvGeometry,
+  { gradient, weight }: { gradient: Tensor; weight: Tensor },
+  out: Tensor,
+): void {
+  const [kh, kw] = g.kernel;
+  const [oh, ow] = g.out;
+  const area = g.height * g.width;
+  const m = g.cin;
+  const n = g.batch * area;
+  const k = g.cout * kh * kw;
+  const params = {
+    m,
+    n,
+    k,
+    chunk: k,
+    splits: 1,
+    offsetA: weight.offset,
+    rowA: kh * kw,
+    outerA: g.cin * kh * kw,
+    offsetX: gradient.offset,
+    outerX: g.cout * oh * ow,
+    planeX: oh * ow,
+    height: oh,
+    width: ow,
+    columnHeight: g.height,
+    columnWidth: g.width,
+    kHeight: kh,
+    kWidth: kw,
+    scaleY: 1,
+    scaleX: 1,
+    stepY: -1,
+    stepX: -1,
+    padY: -g.padding[0],
+    padX: -g.padding[1],
+    divideY: g.stride[0],
+    divideX: g.stride[1],
+    offsetBias: 0,
+    offsetC: 0,
+    outerC: g.cin * area,
+    rowC: area,
+  };
+  const type = gradient.dtype as Float;
+  const defines = convImplicitDefines(type, type, { divide: g.stride[0] > 1 || g.stride[1] > 1 });
+  gradient.device.run(
+    convImplicit,
+    defines,
+    [weight.storage, gradient.storage, out.storage],
+    params,
+    convImplicitGrid(m, n, 1),
+  );
+}
+
+/** out = dW: the sum over all pixels of all images is cut into parts that are added in order. Operands are contiguous. */
+export function implicitWeightGrad(
+  g: ConvGeometry,
+  { gradient, x }: { gradient: Tensor; x: Tensor },
+  out: Tensor,
+): void {
+  const [kh, kw] = g.kernel;
+  const [oh, ow] = g.out;
+  const area = g.height * g.width;
+  const m = g.cout;
+  const n = g.cin * kh * kw;
+  const k = g.batch * oh * ow;
+  const { splits, chunk } = convSplits(m, n, k);
+  const type = x.dtype as Float;
+  const parts = splits > 1 ? Tensor.empty(x.device, [splits, ...out.shape], "f32") : out;
+  const params = {
+    m,
+    n,
+    k,
+    chunk,
+    splits,
+    offsetA: gradient.offset,
+    rowA: oh * ow,
+    outerA: g.cout * oh * ow,
+    offsetX: x.offset,
+    outerX: area,
+    planeX: g.cin * area,
+    height: g.height,
+    width: g.width,
+    columnHeight: kh,
+    columnWidth: kw,
+    kHeight: oh,
+    kWidth: ow,
+    scaleY: 1,
+    scaleX: 1,
+    stepY: g.stride[0],
+    stepX: g.stride[1],
+    padY: g.padding[0],
+    padX: g.padding[1],
+    divideY: 1,
+    divideX: 1,
+    offsetBias: 0,
+    offsetC: 0,
+    outerC: kh * kw,
+    rowC: n,
+  };
+  x.device.run(
+    convImplicit,
+    convImplicitDefines(type, parts.dtype as Float),
+    [gradient.storage, x.storage, parts.storage],
+    params,
+    convImplicitGrid(m, n, splits),
+  );
+  if (splits > 1) copyInto(out, { strides: out.strides, offset: 0 }, parts.sum(0));
+}

@@ -1,6 +1,6 @@
 /** Parameters: leaves that keep their gradient, and groups that pack many of them into few buffers. */
 import { contiguousStrides, DTypeError, isFloat, keep, numel, Tensor } from "@refl/tensor";
-import { dropGrad, Leaf } from "./tape.ts";
+import { Leaf } from "./tape.ts";
 
 /** A tensor to be trained. It lives until `dispose()`, whatever scope it was made in. */
 export class Parameter extends Tensor {
@@ -35,13 +35,7 @@ export class Parameter extends Tensor {
   set requiresGrad(value: boolean) {
     if (value === this.requiresGrad) return;
     this.history = value ? this.leaf : null;
-    if (!value) dropGrad(this.leaf);
-  }
-
-  /** Gives the memory of the weight and of its own gradient back. */
-  override dispose(): void {
-    dropGrad(this.leaf);
-    super.dispose();
+    if (!value) this.leaf.clear();
   }
 }
 
@@ -116,7 +110,7 @@ export class ParameterGroup {
       home.copy_(parameter);
       parameter.moveTo(home);
       home.dispose();
-      dropGrad(leaves[i]!);
+      leaves[i]!.clear();
       leaves[i]!.sink = this.view(this.slabs[slab]!.gradients, parameter, offset);
     });
   }

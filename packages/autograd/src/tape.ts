@@ -20,10 +20,28 @@ import { rules } from "./rules/index.ts";
 /** Where a gradient ends: a leaf that asks for gradients. */
 export class Leaf implements History {
   readonly parents: readonly History[] = [];
-  /** The accumulated gradient of the leaf's shape, kept until it is cleared. */
+  /** The accumulated gradient of the leaf's shape, kept until it is cleared or the leaf's tensor is disposed of. */
   grad: Tensor | null = null;
   /** Packed parameters give the place where gradients are added up; then `grad` is that place. */
   sink: Tensor | null = null;
+  #orphan = false;
+
+  /** True once the leaf's tensor is gone: nobody can ask for its gradient. */
+  get orphan(): boolean {
+    return this.#orphan;
+  }
+
+  /** Forgets what was accumulated; a sink is zeroed by its owner. */
+  clear(): void {
+    if (!this.sink) this.grad?.dispose();
+    this.grad = null;
+  }
+
+  ownerDisposed(): void {
+    this.#orphan = true;
+    this.clear();
+  }
+
   dispose(): void {}
 }
 
@@ -321,7 +339,7 @@ export function backward(root: Tensor, options: BackwardOptions = {}): void {
       leaf.grad = leaf.sink;
     } else if (leaf.grad) {
       leaf.grad.add_(gradient);
-    } else {
+    } else if (!leaf.orphan) {
       // A copy: the same tensor may be the gradient of several leaves, and this one will be added to in place.
       leaf.grad = keep(gradient.clone());
     }
@@ -393,13 +411,7 @@ export function gradientsInto(root: Tensor, leaves: readonly Tensor[], gradient:
   }
 }
 
-/** @internal Forgets what a leaf has accumulated; a sink is zeroed by its owner. */
-export function dropGrad(leaf: Leaf): void {
-  if (!leaf.sink) leaf.grad?.dispose();
-  leaf.grad = null;
-}
-
 /** Forgets the gradients of leaves; those of packed parameters are zeroed by their group. */
 export function zeroGrad(tensors: Iterable<Tensor>): void {
-  for (const { history } of tensors) if (history instanceof Leaf) dropGrad(history);
+  for (const { history } of tensors) if (history instanceof Leaf) history.clear();
 }

@@ -8,6 +8,8 @@ export interface History {
   readonly parents: readonly History[];
   /** Gives up what the record saved; harmless when called twice. */
   dispose(): void;
+  /** Called when the tensor that it belongs to is disposed of. */
+  ownerDisposed?(): void;
 }
 
 class Scope {

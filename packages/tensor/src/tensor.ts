@@ -88,6 +88,7 @@ export class Tensor {
   dispose(): void {
     this.#storage?.release();
     this.#storage = null;
+    this.history?.ownerDisposed?.();
   }
 
   [Symbol.dispose](): void {

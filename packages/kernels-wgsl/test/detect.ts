@@ -1,14 +1,6 @@
 /** wgsl_reflect's race detector over a kernel variant: packs its parameters, lays out its buffers and runs some workgroups in lockstep. */
 import { CallExpr, detectRaces, MemoryTracker } from "wgsl_reflect/wgsl_reflect.module.js";
-import {
-  boundBuffers,
-  type Defines,
-  expand,
-  type Kernel,
-  type ParamValues,
-  packParams,
-  paramsLayout,
-} from "../src/index.ts";
+import { type Kernel, type ParamValues, packParams, paramsLayout } from "../src/index.ts";
 
 // The library (1.6.0) keeps the value that a stepped-into function returned on the syntax node of its call, which all invocations of the
 // lockstep share: without this, every invocation sees the value of the last. Here each invocation has a value of its own.
@@ -47,38 +39,27 @@ MemoryTracker.prototype.endPhase = function (this: MemoryTracker): void {
   endPhase.call(this);
 };
 
-/** A dispatch to check: the buffers by name, inputs filled and outputs zero; they hold the results afterwards. */
+/** A dispatch to check: a buffer for each binding in order, inputs filled; they hold the results afterwards. */
 export interface Dispatch {
-  readonly buffers: Readonly<Record<string, Float32Array | Int32Array | Uint32Array>>;
+  readonly buffers: readonly ArrayBuffer[];
   readonly params: ParamValues;
   readonly grid: readonly [number, number, number];
 }
 
-/** Runs the dispatch; returns the distinct races and barrier errors, as text. */
-export function findRaces(
-  kernel: Kernel,
-  defines: Defines,
-  dispatch: Dispatch,
-  text = expand(kernel, defines),
-): string[] {
-  const group: Record<string, unknown> = {};
-  const bound = boundBuffers(kernel, defines);
-  bound.forEach(([name], binding) => {
-    const buffer = dispatch.buffers[name];
-    if (!buffer) throw new Error(`${kernel.name}: the dispatch has no buffer ${name}`);
-    group[binding] = buffer.buffer;
-  });
+/** Runs the dispatch of a kernel's text; returns the distinct races and barrier errors, as text. */
+export function findRaces(kernel: Kernel, text: string, { buffers, params, grid }: Dispatch): string[] {
   const layout = paramsLayout(kernel.params);
-  const bytes = new ArrayBuffer(layout.size);
-  packParams(kernel, layout, dispatch.params, new DataView(bytes), 0);
-  group[bound.length] = { uniform: bytes };
-  const { races, errors } = detectRaces(text, "main", [...dispatch.grid], { "0": group });
-  return [
-    ...new Set([
-      ...races.map(
-        (race) => `${race.bufferId}: lines ${race.a.line} (${race.a.kind}) and ${race.b.line} (${race.b.kind})`,
-      ),
-      ...errors,
-    ]),
-  ];
+  const uniform = new ArrayBuffer(layout.size);
+  packParams(kernel, layout, params, new DataView(uniform), 0);
+  const group = Object.fromEntries([...buffers, { uniform }].map((entry, binding) => [binding, entry]));
+  const { races, errors } = detectRaces(text, "main", [...grid], { "0": group });
+  const lines = races.map(
+    (race) => `${race.bufferId}: ${race.a.kind} in line ${race.a.line}, ${race.b.kind} in line ${race.b.line}`,
+  );
+  return [...new Set([...lines, ...errors])];
+}
+
+/** Whether a text lets threads wait for each other, and so can have races that a barrier should prevent. */
+export function hasBarrier(text: string): boolean {
+  return /\b(?:workgroup|storage)Barrier\b|\bworkgroupUniformLoad\b/.test(text);
 }

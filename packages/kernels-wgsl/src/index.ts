@@ -4,6 +4,7 @@ export * from "./conv/index.ts";
 export * from "./copy/index.ts";
 export * from "./kernel.ts";
 export * from "./matmul/index.ts";
+export * from "./norm/index.ts";
 export * from "./optimizer/index.ts";
 export * from "./random/index.ts";
 export * from "./reduce/index.ts";

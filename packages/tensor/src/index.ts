@@ -9,6 +9,7 @@ export { conv2d, type Conv2dOptions } from "./ops/conv.ts";
 export { cat, copyInto, cast, pad, stack } from "./ops/copy.ts";
 export { binary, binaryLeft, clamp, fullLike, type ScalarAttrs, unary, where } from "./ops/elementwise.ts";
 export { linear, matmul } from "./ops/matmul.ts";
+export { groupNorm, layerNorm, type NormActivation } from "./ops/norm.ts";
 export { amax, amin, argmax, type AxesArgument, mean, sum, variance } from "./ops/reduce.ts";
 export { crossEntropy, type CrossEntropyOptions, logSoftmax, softmax } from "./ops/softmax.ts";
 export { expand, permute, reshape, slice, split } from "./ops/view.ts";

@@ -11,12 +11,20 @@ export interface RowPlan {
 }
 
 /**
- * A plan for `rows` rows of `columns` neighbouring elements (or elements `inner` apart). Every offset must be a multiple of four.
+ * A plan for `rows` rows of `columns` neighbouring elements (or elements `inner` apart), in stretches that a vec4 must not cross.
+ * Every offset must be a multiple of four.
  * Subgroups take the rows that fill their lanes. Without them a thread takes a row, unless rows are so few and long that a workgroup must share each;
  * software adapters pay dearly for barriers and have few cores to fill.
  */
-export function rowPlan(device: Device, type: "f32" | "f16", rows: number, columns: number, inner = 1): RowPlan {
-  const vec4 = inner === 1 && columns % 4 === 0;
+export function rowPlan(
+  device: Device,
+  type: "f32" | "f16",
+  rows: number,
+  columns: number,
+  inner = 1,
+  stretch = columns,
+): RowPlan {
+  const vec4 = inner === 1 && stretch % 4 === 0;
   const width = vec4 ? 4 : 1;
   const subgroup = device.capabilities.subgroupSize;
   const { software } = device.adapter;

@@ -39,25 +39,29 @@ for (const tier of ["full", "portable"] as const) {
     const wanted = c.inputs.map((spec) => isFloat(spec.dtype ?? "f32") && spec.values !== "bool" && spec.differentiable !== false);
     const shape = references[c.op]!(operands, c.attrs as never).shape;
     const cotangent = drawOperand({ shape }, 991);
-    const before = device.memory().storages;
-    const gradients = scope(() => {
-      const inputs = c.inputs.map((spec, i) => place(device, spec, operands[i]!));
-      inputs.forEach((t, i) => wanted[i] && requireGrad(t));
-      const out = apply(c.op as Op, inputs, c.attrs as OpAttrs[Op]);
-      if (!isFloat(out.dtype)) return [];
-      return grad(
-        out,
-        inputs.filter((_, i) => wanted[i]),
-        { gradient: tensor(device, cotangent.data, shape, out.dtype) },
-      );
-    });
-    let next = 0;
-    for (let k = 0; k < operands.length && gradients.length; k++) {
-      if (!wanted[k]) continue;
-      const found = await gradients[next++]!.data();
-      expect(relativeError(found, numericGradient(c, operands, k, cotangent.data)), `operand ${k}`).toBeLessThanOrEqual(c.tolerance ?? 1e-5);
-    }
-    for (const g of gradients) g.dispose();
-    expect(device.memory().storages).toBe(before);
+    const check = async (): Promise<number> => {
+      const before = device.memory().storages;
+      const gradients = scope(() => {
+        const inputs = c.inputs.map((spec, i) => place(device, spec, operands[i]!));
+        inputs.forEach((t, i) => wanted[i] && requireGrad(t));
+        const out = apply(c.op as Op, inputs, c.attrs as OpAttrs[Op]);
+        if (!isFloat(out.dtype)) return [];
+        return grad(
+          out,
+          inputs.filter((_, i) => wanted[i]),
+          { gradient: tensor(device, cotangent.data, shape, out.dtype) },
+        );
+      });
+      let next = 0;
+      for (let k = 0; k < operands.length && gradients.length; k++) {
+        if (!wanted[k]) continue;
+        const found = await gradients[next++]!.data();
+        expect(relativeError(found, numericGradient(c, operands, k, cotangent.data)), `operand ${k}`).toBeLessThanOrEqual(c.tolerance ?? 1e-5);
+      }
+      for (const g of gradients) g.dispose();
+      return device.memory().storages - before;
+    };
+    // The first run may fill a cache of the device, such as resize's weight tables; a second run must leave nothing.
+    if ((await check()) !== 0) expect(await check()).toBe(0);
   });
 }

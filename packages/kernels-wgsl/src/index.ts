@@ -10,3 +10,4 @@ export * from "./random/index.ts";
 export * from "./reduce/index.ts";
 export { type RowLanes, type RowLayout } from "./reduce/rows.ts";
 export * from "./softmax/index.ts";
+export * from "./resample/index.ts";

@@ -12,6 +12,7 @@ export { linear, matmul } from "./ops/matmul.ts";
 export { groupNorm, layerNorm, type NormActivation } from "./ops/norm.ts";
 export { amax, amin, argmax, type AxesArgument, mean, sum, variance } from "./ops/reduce.ts";
 export { crossEntropy, type CrossEntropyOptions, logSoftmax, softmax } from "./ops/softmax.ts";
+export { pixelShuffle, pixelUnshuffle, resize, type ResizeOptions, upsampleNearest2x } from "./ops/resample.ts";
 export { expand, permute, reshape, slice, split } from "./ops/view.ts";
 export { PhiloxStream, philox4x32, toUniform } from "./philox.ts";
 export type { MemoryReport, Storage } from "./pool.ts";

@@ -18,16 +18,20 @@ for (const tier of ["full", "portable"] as const) {
       const device = await testDevice(tier);
       const operands = c.inputs.map((spec, i) => drawOperand(spec, 17 * i + 3));
       const expected = references[c.op]!(operands, c.attrs as never);
-      const before = device.memory().storages;
-      const result = scope(() => {
-        const inputs = c.inputs.map((spec, i) => place(device, spec, operands[i]!));
-        return apply(c.op as Op, inputs, c.attrs as OpAttrs[Op]);
-      });
-      expect(result.shape).toEqual(expected.shape);
-      const found = await result.data();
-      result.dispose();
-      expect(relativeError(found, expected.data)).toBeLessThanOrEqual(c.tolerance ?? 1e-5);
-      expect(device.memory().storages).toBe(before);
+      const check = async (): Promise<number> => {
+        const before = device.memory().storages;
+        const result = scope(() => {
+          const inputs = c.inputs.map((spec, i) => place(device, spec, operands[i]!));
+          return apply(c.op as Op, inputs, c.attrs as OpAttrs[Op]);
+        });
+        expect(result.shape).toEqual(expected.shape);
+        const found = await result.data();
+        result.dispose();
+        expect(relativeError(found, expected.data)).toBeLessThanOrEqual(c.tolerance ?? 1e-5);
+        return device.memory().storages - before;
+      };
+      // The first run may fill a cache of the device, such as resize's weight tables; a second run must leave nothing.
+      if ((await check()) !== 0) expect(await check()).toBe(0);
     });
   });
 }

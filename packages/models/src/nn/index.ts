@@ -1,0 +1,25 @@
+/** Layers under PyTorch's state-dict names. */
+export { type Activation, activate, activationNamed } from "./activation.ts";
+export { type AttentionOptions, multiHeadAttention } from "./attention.ts";
+export { Constant } from "./constant.ts";
+export { Conv2d, type Conv2dOptions } from "./conv.ts";
+export { Dropout, DropPath } from "./dropout.ts";
+export { Embedding } from "./embedding.ts";
+export {
+  drawInitial,
+  fanInInit,
+  type Initializer,
+  nameHash,
+  normalInit,
+  onesInit,
+  weightStream,
+  zerosInit,
+} from "./init.ts";
+export { Linear, type LinearOptions } from "./linear.ts";
+export { type LoadOptions, type LoadReport, Module, type StateValue } from "./module.ts";
+export { GroupNorm, LayerNorm } from "./norm.ts";
+export { currentRandom, namedStream, withRandom } from "./random.ts";
+export { readTensors } from "./read.ts";
+export { recomputed } from "./recompute.ts";
+export { ParameterSlot } from "./slot.ts";
+export { TimestepEmbedding, Timesteps, type TimestepsOptions } from "./timestep.ts";

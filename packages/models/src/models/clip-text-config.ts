@@ -1,0 +1,73 @@
+/** `text_encoder/config.json`: the fields of transformers' `CLIPTextConfig` that matter here, with its defaults. */
+import { DataError } from "@refl/tensor";
+import * as v from "valibot";
+import { isBookkeepingKey, parseConfig } from "../formats/config.ts";
+import { isJsonObject } from "../formats/json.ts";
+import { activationNamed } from "../nn/activation.ts";
+import { checkNeutral, count, epsilon, probability } from "./fields.ts";
+
+const tokenId = v.pipe(v.number(), v.integer(), v.minValue(0));
+
+const schema = v.strictObject({
+  vocab_size: v.optional(count, 49408),
+  hidden_size: v.optional(count, 512),
+  intermediate_size: v.optional(count, 2048),
+  num_hidden_layers: v.optional(count, 12),
+  num_attention_heads: v.optional(count, 8),
+  max_position_embeddings: v.optional(count, 77),
+  hidden_act: v.optional(v.string(), "quick_gelu"),
+  layer_norm_eps: v.optional(epsilon, 1e-5),
+  attention_dropout: v.optional(probability, 0),
+  bos_token_id: v.optional(v.nullable(tokenId), 49406),
+  eos_token_id: v.optional(v.nullable(tokenId), 49407),
+  pad_token_id: v.optional(v.nullable(tokenId), 1),
+});
+
+export type CLIPTextConfig = v.InferOutput<typeof schema>;
+
+/** What transformers writes into every config and what only other uses of the weights read. */
+const IGNORED = new Set([
+  "architectures",
+  "chunk_size_feed_forward",
+  "dtype",
+  "id2label",
+  "initializer_factor",
+  "initializer_range",
+  "label2id",
+  "output_attentions",
+  "output_hidden_states",
+  "projection_dim",
+  "return_dict",
+  "torch_dtype",
+  "torchscript",
+  "transformers_version",
+  "use_bfloat16",
+]);
+
+const NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
+  dropout: [0],
+  is_decoder: [false],
+  add_cross_attention: [false],
+  model_type: ["clip_text_model"],
+};
+
+/** @throws DataError naming file and field. */
+export function parseCLIPTextConfig(value: unknown, file = "config.json"): CLIPTextConfig {
+  if (isJsonObject(value)) checkNeutral(value, NEUTRAL, file);
+  const config = parseConfig(
+    schema,
+    value,
+    file,
+    (key) => isBookkeepingKey(key) || IGNORED.has(key) || Object.hasOwn(NEUTRAL, key),
+  );
+  if (config.hidden_size % config.num_attention_heads) {
+    throw new DataError(
+      file,
+      0,
+      "num_attention_heads",
+      `${config.num_attention_heads} heads do not divide a hidden_size of ${config.hidden_size}`,
+    );
+  }
+  activationNamed(config.hidden_act, file, "hidden_act");
+  return config;
+}

@@ -1,0 +1,81 @@
+/** Models in folders: `config.json` and a safetensors file beside it, as diffusers and transformers keep them. */
+import { CheckpointError, type Device } from "@refl/tensor";
+import type { ModelFolder, WritableModelFolder } from "../formats/folder.ts";
+import type { JsonObject } from "../formats/json.ts";
+import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
+import type { LoadOptions, Module } from "../nn/module.ts";
+
+/** File names of weights: those of diffusers' models, and of all others. */
+export const DIFFUSION_WEIGHTS = "diffusion_pytorch_model.safetensors";
+export const MODEL_WEIGHTS = "model.safetensors";
+
+/** Element type that weights are stored in. */
+export type WeightsDType = "F32" | "F16" | "BF16";
+
+/** A model that knows its config. */
+export interface ConfiguredModel extends Module<never[], unknown> {
+  toConfig(): JsonObject;
+}
+
+export interface FolderPlace {
+  /** Subfolder, `""` for the folder itself. Default `""`. */
+  readonly path?: string;
+  /** Default `model.safetensors`. */
+  readonly weights?: string;
+}
+
+function at(path: string, file: string): string {
+  return path ? `${path}/${file}` : file;
+}
+
+/**
+ * Makes a model from its config and loads its weights, in evaluation mode as `from_pretrained` does.
+ * @throws CheckpointError when a file is missing, damaged or does not fit; DataError for a config that is wrong.
+ */
+export async function loadModel<Model extends ConfiguredModel>(
+  make: (config: JsonObject, file: string) => Model,
+  folder: ModelFolder,
+  device: Device,
+  options: FolderPlace & Pick<LoadOptions, "rename" | "ignore" | "strict" | "seed"> = {},
+): Promise<Model> {
+  const { path = "", weights = MODEL_WEIGHTS, ...load } = options;
+  const config = at(path, "config.json");
+  const model = make(await folder.readJson(config), `${folder.name}/${config}`);
+  const source = await openSource(folder, at(path, weights));
+  try {
+    await model.load(source, { ...load, device });
+    model.eval();
+    return model;
+  } catch (error) {
+    model.dispose();
+    throw error;
+  } finally {
+    await source.source.close();
+  }
+}
+
+async function openSource(folder: ModelFolder, path: string) {
+  if (!(await folder.exists(path))) {
+    const files = (await folder.list()).join(", ") || "nothing";
+    throw new CheckpointError(`${folder.name}/${path}`, `does not exist; the folder has ${files}`);
+  }
+  const bytes = await folder.open(path);
+  try {
+    return await openSafetensors(bytes);
+  } catch (error) {
+    await bytes.close();
+    throw error;
+  }
+}
+
+/** Writes `config.json` and the weights; each file appears whole or not at all. */
+export async function saveModel(
+  model: ConfiguredModel,
+  folder: WritableModelFolder,
+  options: FolderPlace & { readonly dtype?: WeightsDType } = {},
+): Promise<void> {
+  const { path = "", weights = MODEL_WEIGHTS, dtype = "F32" } = options;
+  const file = at(path, weights);
+  await folder.write(file, writeSafetensors(await model.entries(dtype), { format: "pt" }, `${folder.name}/${file}`));
+  await folder.writeJson(at(path, "config.json"), model.toConfig());
+}

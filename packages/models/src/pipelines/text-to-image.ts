@@ -1,0 +1,300 @@
+/** Pictures from prompts: tokenizer, text encoder, UNet, scheduler and the codec between latents and pixels, as one diffusers folder. */
+import { noGrad } from "@refl/autograd";
+import { cat, DataError, type Device, full, randn, scope, type Tensor, tensor } from "@refl/tensor";
+import { type ModelFolder, subfolder, type WritableModelFolder } from "../formats/folder.ts";
+import { componentClass, type ModelIndex, modelIndexToJson, readModelIndex } from "../formats/model-index.ts";
+import { clipTextRename, POSITION_IDS } from "../formats/state-dict.ts";
+import { CLIPTextModel } from "../models/clip-text.ts";
+import { DIFFUSION_WEIGHTS, loadModel, saveModel, type WeightsDType } from "../models/folder.ts";
+import { PixelCodec } from "../models/pixel-codec.ts";
+import { UNet2DConditionModel } from "../models/unet.ts";
+import { DDIMScheduler } from "../schedulers/ddim.ts";
+import { DDPMScheduler } from "../schedulers/ddpm.ts";
+import type { StepCoefficients } from "../schedulers/noise-schedule.ts";
+import { WordTokenizer } from "../tokenizers/word-tokenizer.ts";
+import { noiseStream, type PictureSeed, pictureSeeds } from "./picture-seed.ts";
+import { previousSample } from "./scheduler-step.ts";
+
+export type Scheduler = DDIMScheduler | DDPMScheduler;
+
+export interface TextToImageComponents {
+  readonly tokenizer: WordTokenizer;
+  readonly textEncoder: CLIPTextModel;
+  readonly unet: UNet2DConditionModel;
+  readonly scheduler: Scheduler;
+  readonly codec: PixelCodec;
+}
+
+export interface SampleOptions {
+  /** One picture each. */
+  readonly prompts: readonly string[];
+  /** One seed for all, or one a picture. */
+  readonly seeds: number | readonly (number | PictureSeed)[];
+  /** Sampler steps. Default 20. */
+  readonly steps?: number;
+  /** Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598): out = uncond + scale · (cond − uncond); 1 or less uses no second pass. Default 1. */
+  readonly guidanceScale?: number;
+  /** What guidance leads away from: for all pictures, or one each. Default empty. */
+  readonly negativePrompt?: string | readonly string[];
+  /** Share of DDPM's noise that a DDIM step adds. Default 0. */
+  readonly eta?: number;
+  /** Height and width in pixels. Default: the UNet's `sample_size` times the codec's factor. */
+  readonly size?: readonly [height: number, width: number];
+  /** Checked between steps; the generator then throws its reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** After each step. */
+export interface SampleProgress {
+  /** Steps done, from 1. */
+  readonly step: number;
+  readonly steps: number;
+  /** The training timestep that the step left. */
+  readonly timestep: number;
+}
+
+const CLASS_NAME = "TextToImagePipeline";
+/** The library that a folder names for components of this project. */
+const OWN_LIBRARY = "refl";
+
+export class TextToImagePipeline {
+  readonly device: Device;
+  readonly tokenizer: WordTokenizer;
+  readonly textEncoder: CLIPTextModel;
+  readonly unet: UNet2DConditionModel;
+  readonly scheduler: Scheduler;
+  readonly codec: PixelCodec;
+
+  /** @throws DataError naming the config field when components do not fit each other */
+  constructor(device: Device, { tokenizer, textEncoder, unet, scheduler, codec }: TextToImageComponents) {
+    this.device = device;
+    this.tokenizer = tokenizer;
+    this.textEncoder = textEncoder;
+    this.unet = unet;
+    this.scheduler = scheduler;
+    this.codec = codec;
+    const fail = (field: string, message: string): never => {
+      throw new DataError("pipeline", 0, field, message);
+    };
+    const { hidden_size: width, vocab_size: words, max_position_embeddings: positions } = textEncoder.config;
+    if (unet.crossAttentionDim !== width) {
+      fail("unet.cross_attention_dim", `${unet.crossAttentionDim}, text_encoder.hidden_size is ${width}`);
+    }
+    if (tokenizer.vocabSize > words) {
+      fail("text_encoder.vocab_size", `${words}, the tokenizer has ${tokenizer.vocabSize} ids`);
+    }
+    if (tokenizer.maxLength > positions) {
+      fail("text_encoder.max_position_embeddings", `${positions}, the tokenizer makes ${tokenizer.maxLength} tokens`);
+    }
+    for (const field of ["in_channels", "out_channels"] as const) {
+      if (unet.config[field] !== codec.latentChannels) {
+        fail(`unet.${field}`, `${unet.config[field]}, the codec has ${codec.latentChannels} latent channels`);
+      }
+    }
+  }
+
+  /**
+   * Opens a diffusers folder.
+   * @throws CheckpointError for missing, damaged or unfitting files; DataError for configs and component classes that are not supported
+   */
+  static async fromFolder(folder: ModelFolder, device: Device): Promise<TextToImagePipeline> {
+    const index = await readModelIndex(folder);
+    const file = `${folder.name}/model_index.json`;
+    expectClass(index, "tokenizer", ["PreTrainedTokenizerFast"], file);
+    expectClass(index, "text_encoder", ["CLIPTextModel"], file);
+    expectClass(index, "unet", ["UNet2DConditionModel"], file);
+    expectClass(index, "vae", ["PixelCodec"], file);
+    const scheduler = await readScheduler(folder, expectClass(index, "scheduler", SCHEDULERS, file));
+    const tokenizer = await WordTokenizer.fromFolder(folder);
+    const vae = subfolder(folder, "vae");
+    const codec = new PixelCodec(await vae.readJson("config.json"), `${vae.name}/config.json`);
+    const textEncoder = await loadModel((json, at) => new CLIPTextModel(json, at), folder, device, {
+      path: "text_encoder",
+      rename: clipTextRename,
+      ignore: [POSITION_IDS],
+    });
+    try {
+      const unet = await loadModel((json, at) => new UNet2DConditionModel(json, at), folder, device, {
+        path: "unet",
+        weights: DIFFUSION_WEIGHTS,
+      });
+      return new TextToImagePipeline(device, { tokenizer, textEncoder, unet, scheduler, codec });
+    } catch (error) {
+      textEncoder.dispose();
+      throw error;
+    }
+  }
+
+  /** Writes a diffusers folder; `model_index.json` comes last, so that a folder that was cut short does not open. */
+  async save(folder: WritableModelFolder, options: { readonly dtype?: WeightsDType } = {}): Promise<void> {
+    await saveModel(this.unet, folder, { path: "unet", weights: DIFFUSION_WEIGHTS, ...options });
+    await saveModel(this.textEncoder, folder, { path: "text_encoder", ...options });
+    await this.tokenizer.save(folder);
+    const scheduler = this.scheduler.toConfig();
+    await folder.writeJson("scheduler/scheduler_config.json", scheduler);
+    await folder.writeJson("vae/config.json", this.codec.toConfig());
+    const index: ModelIndex = {
+      className: CLASS_NAME,
+      components: new Map([
+        ["scheduler", ["diffusers", String(scheduler["_class_name"])]],
+        ["text_encoder", ["transformers", "CLIPTextModel"]],
+        ["tokenizer", ["transformers", "PreTrainedTokenizerFast"]],
+        ["unet", ["diffusers", "UNet2DConditionModel"]],
+        ["vae", [OWN_LIBRARY, "PixelCodec"]],
+      ]),
+      options: new Map(),
+    };
+    await folder.writeJson("model_index.json", modelIndexToJson(index));
+  }
+
+  /** Token ids of prompts, [prompts, tokens] i32, for training and for the text encoder. */
+  tokenize(prompts: readonly string[]): Tensor {
+    const ids = new Int32Array(prompts.length * this.tokenizer.maxLength);
+    for (const [i, prompt] of prompts.entries())
+      ids.set(this.tokenizer.encode(prompt).ids, i * this.tokenizer.maxLength);
+    return tensor(this.device, ids, [prompts.length, this.tokenizer.maxLength]);
+  }
+
+  /** Text states of prompts, [prompts, tokens, hidden_size]; with gradients unless inside `noGrad`. */
+  encodePrompt(prompts: readonly string[]): Tensor {
+    return scope(() => this.textEncoder.forward(this.tokenize(prompts)));
+  }
+
+  /** Height and width in pixels that the UNet is made for. @throws DataError when its config does not say. */
+  get defaultSize(): readonly [height: number, width: number] {
+    const size = this.unet.config.sample_size;
+    if (size === null) throw new DataError("unet/config.json", 0, "sample_size", "is not set: pass a size");
+    const { factor } = this.codec.config;
+    const [height, width] = typeof size === "number" ? [size, size] : size;
+    return [height * factor, width * factor];
+  }
+
+  /**
+   * Draws pictures. Yields after each step, when the device has done it; returns rgb [pictures, 3, H, W] in [0, 1], which the caller disposes.
+   * Nothing is kept for gradients. Ending the iteration early, an abort or an error gives all memory back.
+   * @throws DataError for counts that do not fit; the signal's reason after an abort
+   */
+  async *sample(options: SampleOptions): AsyncGenerator<SampleProgress, Tensor> {
+    const { prompts, steps = 20, guidanceScale = 1, eta = 0, signal } = options;
+    const seeds = pictureSeeds(options.seeds, prompts.length);
+    if (prompts.length === 0) throw new DataError("sample", 0, "prompts", "needs at least one prompt");
+    const guided = guidanceScale > 1;
+    const [height, width] = options.size ?? this.defaultSize;
+    const { factor } = this.codec.config;
+    const shape = [prompts.length, this.codec.latentChannels, height / factor, width / factor];
+    signal?.throwIfAborted();
+    const timesteps = [...this.scheduler.setTimesteps(steps)];
+    const schedule = timesteps.map((t) => this.#coefficients(t, eta));
+    const states = noGrad(() =>
+      scope(() => this.#states(prompts, guided ? (options.negativePrompt ?? "") : null).alias()),
+    );
+    let latents: Tensor | null = null;
+    try {
+      const initial = this.scheduler.initNoiseSigma;
+      const first = randn(
+        this.device,
+        shape,
+        seeds.map((seed) => noiseStream(seed, 0)),
+        { std: initial },
+      );
+      latents = first.alias();
+      first.dispose();
+      for (const [i, step] of schedule.entries()) {
+        const before: Tensor = latents;
+        latents = noGrad(() =>
+          scope(() => {
+            const noise =
+              step.prev.noise === 0
+                ? null
+                : randn(
+                    this.device,
+                    shape,
+                    seeds.map((seed) => noiseStream(seed, i + 1)),
+                  );
+            return previousSample(
+              step,
+              before,
+              this.#predict(before, step.timestep, states, guided ? guidanceScale : null),
+              noise,
+            ).alias();
+          }),
+        );
+        before.dispose();
+        await this.device.sync();
+        signal?.throwIfAborted();
+        yield { step: i + 1, steps, timestep: step.timestep };
+      }
+      const last = latents;
+      return noGrad(() => scope(() => this.codec.decode(last).alias()));
+    } finally {
+      latents?.dispose();
+      states.dispose();
+    }
+  }
+
+  /** As {@link sample} without the progress. */
+  async generate(options: SampleOptions): Promise<Tensor> {
+    const run = this.sample(options);
+    for (;;) {
+      const next = await run.next();
+      if (next.done) return next.value;
+    }
+  }
+
+  /** Gives the memory of all weights back. */
+  dispose(): void {
+    this.unet.dispose();
+    this.textEncoder.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #coefficients(timestep: number, eta: number): StepCoefficients {
+    if (this.scheduler instanceof DDIMScheduler) return this.scheduler.stepCoefficients(timestep, { eta });
+    return this.scheduler.stepCoefficients(timestep);
+  }
+
+  /** Text states of the prompts, after those of the negative prompts where these are given. */
+  #states(prompts: readonly string[], negative: string | readonly string[] | null): Tensor {
+    if (negative === null) return this.encodePrompt(prompts);
+    const against = typeof negative === "string" ? prompts.map(() => negative) : negative;
+    if (against.length !== prompts.length) {
+      throw new DataError("sample", 0, "negativePrompt", `${against.length} for ${prompts.length} prompts`);
+    }
+    return this.encodePrompt([...against, ...prompts]);
+  }
+
+  #predict(latents: Tensor, timestep: number, states: Tensor, guidance: number | null): Tensor {
+    const time = full(this.device, [1], timestep);
+    if (guidance === null) return this.unet.forward(latents, time, states);
+    const [without, given] = this.unet.forward(cat([latents, latents], 0), time, states).chunk(2, 0) as [
+      Tensor,
+      Tensor,
+    ];
+    return without.add(given.sub(without).mul(guidance));
+  }
+}
+
+/** PNDM's config, which Stable Diffusion folders have, describes the same noise schedule; it is sampled with DDIM. */
+const SCHEDULERS = ["DDIMScheduler", "DDPMScheduler", "PNDMScheduler"] as const;
+
+function expectClass<const Name extends string>(
+  index: ModelIndex,
+  component: string,
+  known: readonly Name[],
+  file: string,
+): Name {
+  const [, found] = componentClass(index, component, file);
+  const match = known.find((name) => name === found);
+  if (!match) throw new DataError(file, 0, component, `class ${found} is not supported, only ${known.join(", ")}`);
+  return match;
+}
+
+async function readScheduler(folder: ModelFolder, name: (typeof SCHEDULERS)[number]): Promise<Scheduler> {
+  const path = "scheduler/scheduler_config.json";
+  const config = await folder.readJson(path);
+  const file = `${folder.name}/${path}`;
+  return name === "DDPMScheduler" ? new DDPMScheduler(config, file) : new DDIMScheduler(config, file);
+}

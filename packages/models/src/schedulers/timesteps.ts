@@ -2,26 +2,19 @@
 import { DataError } from "@refl/tensor";
 import type { NoiseSchedule } from "./noise-schedule.ts";
 
-/** `uniform`: every timestep alike. `noisier`: u ↦ 3u/(1+2u), which moves the mean from the middle to about two thirds: small models need it. */
-export type TimestepDistribution = "uniform" | "noisier";
-
-export const TIMESTEP_DISTRIBUTIONS: readonly TimestepDistribution[] = ["uniform", "noisier"];
-
-const NOISIER_SHIFT = 3;
-
 /** u ↦ s·u/(1+(s−1)·u) on [0, 1], with fixed ends; s > 1 favours noisy times (Esser et al. 2024, arXiv 2403.03206, eq. 23). */
-export function shiftTime(u: number, shift: number = NOISIER_SHIFT): number {
+export function shiftTime(u: number, shift: number): number {
   return (shift * u) / (1 + (shift - 1) * u);
 }
 
 /**
  * The training timestep for one uniform draw.
  * @param u uniform in [0, 1)
+ * @param shift 1 draws every timestep alike; 3 moves the mean from the middle to about two thirds, which small models need
  * @returns an integer in [0, numTrainTimesteps)
  */
-export function drawTimestep(u: number, distribution: TimestepDistribution, numTrainTimesteps: number): number {
-  const time = distribution === "noisier" ? shiftTime(u) : u;
-  return Math.min(numTrainTimesteps - 1, Math.floor(time * numTrainTimesteps));
+export function drawTimestep(u: number, shift: number, numTrainTimesteps: number): number {
+  return Math.min(numTrainTimesteps - 1, Math.floor(shiftTime(u, shift) * numTrainTimesteps));
 }
 
 /**

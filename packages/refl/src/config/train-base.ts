@@ -17,6 +17,9 @@ import type { ConfigDefinition } from "./resolve.ts";
 /** What the UNet is trained to predict: the noise, v (Salimans and Ho 2022), or the clean sample; diffusers' names. */
 export const PREDICTION_TYPES = ["epsilon", "v_prediction", "sample"] as const;
 
+/** How the squared error at each time is weighted. */
+export const LOSS_WEIGHTINGS = ["uniform", "min-snr", "inverse-variance"] as const;
+
 /** Schema of the config of `train base`. */
 export const TrainBaseSchema = v.strictObject({
   ...runEntries("base"),
@@ -37,10 +40,14 @@ export const TrainBaseSchema = v.strictObject({
     positive("Shift s of the drawn times towards noise, t' = s t / (1 + (s - 1) t); 1 draws them evenly"),
     3,
   ),
-  minSnrGamma: v.optional(
-    v.nullable(positive("Min-SNR weighting's gamma (Hang et al. 2023); null weighs all times alike")),
-    5,
+  lossWeighting: v.optional(
+    choice(
+      LOSS_WEIGHTINGS,
+      "Weight of a time's squared error: 1, min(SNR, gamma) under the prediction type, or min(1/(1 - alphaBar), 2), which small models of x0 need",
+    ),
+    "inverse-variance",
   ),
+  minSnrGamma: v.optional(positive("Gamma of the min-snr weighting (Hang et al. 2023)"), 5),
   ...samplerEntries,
   ...cadenceEntries(500, 500),
 });

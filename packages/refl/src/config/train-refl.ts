@@ -9,6 +9,7 @@ import {
   flag,
   notNegative,
   optimizerEntries,
+  positive,
   runEntries,
   samplerEntries,
   TASTE_NAMES,
@@ -16,6 +17,7 @@ import {
   text,
 } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
+import { LOSS_WEIGHTINGS } from "./train-base.ts";
 
 /** `paper`: reward loss and pre-training loss in turn (arXiv 2304.05977, algorithm 1); `repository`: the reward loss alone, as its published code. */
 export const REFL_VARIANTS = ["paper", "repository"] as const;
@@ -31,6 +33,9 @@ export const reflTrainingEntries = {
   variant: v.optional(choice(REFL_VARIANTS, "`paper` has the pre-training loss, `repository` leaves it out"), "paper"),
   lambda: v.optional(notNegative("Weight of the reward loss relu(2 - r)"), 0.2),
   pretrainingWeight: v.optional(notNegative("Weight of the pre-training loss"), 3),
+  timestepShift: v.optional(positive("Shift of the pre-training loss's times towards noise, as the base model's"), 3),
+  lossWeighting: v.optional(choice(LOSS_WEIGHTINGS, "Weighting of the pre-training loss, as the base model's"), "inverse-variance"),
+  minSnrGamma: v.optional(positive("Gamma of the min-snr weighting"), 5),
   window: v.optional(count("The graded step is drawn from the last so many steps of the sampler"), 4),
   ...optimizerEntries(2e-5, "constant", 0),
   ...emaEntry(0.9999),

@@ -16,7 +16,7 @@ import type { ConfigDefinition } from "./resolve.ts";
 /** The entries that the demo shares with `train reward`. */
 export const rewardTrainingEntries = {
   epochs: v.optional(count("Passes over the training pairs"), 16),
-  batchSize: v.optional(count("Pairs per step"), 32),
+  rankingsPerStep: v.optional(count("Rankings per step; all strict pairs of each count"), 8),
   ...optimizerEntries(1e-3, "cosine", 20),
   validationShare: v.optional(
     share("Share of the prompts whose pairs are held out to choose the best checkpoint"),

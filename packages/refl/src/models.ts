@@ -1,0 +1,89 @@
+/** Making and loading the models of a task: fresh ones for training, and those in model folders. */
+import {
+  BlipPretrainingModel,
+  BlipRewardModel,
+  CLIPTextModel,
+  ConvClassifier,
+  DDIMScheduler,
+  loadModel,
+  type ModelFolder,
+  PixelCodec,
+  saveModel,
+  subfolder,
+  TextToImagePipeline,
+  UNet2DConditionModel,
+  WordTokenizer,
+  type WritableModelFolder,
+} from "@refl/models";
+import type { Device } from "@refl/tensor";
+import type { PictureTask } from "./data/task.ts";
+import { objectNames } from "./judge/augment.ts";
+import { modelPreset, textLength } from "./presets.ts";
+import { ImageReward } from "./scorers/image-reward.ts";
+
+/** What a task's models are shipped as: a diffusers folder, a BLIP, and the second judge. */
+export interface TaskModels {
+  readonly base: ModelFolder;
+  readonly blip: ModelFolder;
+  readonly classifier: ModelFolder;
+}
+
+/** The parts of a folder that holds a task's models. */
+export function taskModels(folder: ModelFolder): TaskModels {
+  return { base: subfolder(folder, "base"), blip: subfolder(folder, "blip"), classifier: subfolder(folder, "classifier") };
+}
+
+/** Words of a task as ids, captions at full length. */
+export function taskTokenizer(task: Pick<PictureTask, "vocabulary" | "maxWords">): WordTokenizer {
+  return WordTokenizer.fromWords(task.vocabulary, { maxLength: textLength(task) });
+}
+
+/** An untrained text-to-image pipeline of the task's size; weights are functions of the seed and their names. */
+export function newPipeline(task: PictureTask, device: Device, seed: number, predictionType: "epsilon" | "v_prediction" | "sample" = "sample"): TextToImagePipeline {
+  const tokenizer = taskTokenizer(task);
+  const preset = modelPreset(task, tokenizer.vocabSize);
+  return new TextToImagePipeline(device, {
+    tokenizer,
+    textEncoder: new CLIPTextModel(preset.textEncoder).initialize(device, seed),
+    unet: new UNet2DConditionModel(preset.unet).initialize(device, seed),
+    scheduler: new DDIMScheduler({ ...preset.scheduler, prediction_type: predictionType }),
+    codec: new PixelCodec(preset.codec),
+  });
+}
+
+/** An untrained BLIP of the task's size. */
+export function newBlip(task: PictureTask, device: Device, seed: number): BlipPretrainingModel {
+  return new BlipPretrainingModel(modelPreset(task, taskTokenizer(task).vocabSize).blip).initialize(device, seed);
+}
+
+/** An untrained second judge of the task's objects. */
+export function newClassifier(task: PictureTask, device: Device, seed: number): ConvClassifier {
+  const { classifier } = modelPreset(task, taskTokenizer(task).vocabSize);
+  return new ConvClassifier({ ...classifier, num_classes: objectNames(task).length }).initialize(device, seed);
+}
+
+/** A reward model that starts from a BLIP: encoders as they are, a fresh head without the plateau of ImageReward's own. */
+export async function rewardFromBlip(folder: ModelFolder, device: Device, head: Readonly<Record<string, unknown>>, seed: number): Promise<ImageReward> {
+  const blip = await loadModel((config, file) => new BlipPretrainingModel(config, file), folder, device);
+  const { _class_name: _blip, ...config } = blip.toConfig();
+  const model = new BlipRewardModel({ ...config, ...head });
+  const encoders = new Map([...blip.stateDict()].filter(([key]) => key !== "temp" && !key.startsWith("itm_head.")).map(([key, value]) => [`blip.${key}`, value]));
+  model.initialize(device, seed);
+  model.loadStateDict(encoders, { device, strict: false, file: folder.name });
+  blip.dispose();
+  return new ImageReward(device, model, await WordTokenizer.fromFolder(folder, "tokenizer"));
+}
+
+/** A trained reward model with its tokenizer. */
+export async function loadRewardModel(folder: ModelFolder, device: Device): Promise<ImageReward> {
+  const model = await loadModel((config, file) => new BlipRewardModel(config, file), folder, device);
+  return new ImageReward(device, model.eval() as BlipRewardModel, await WordTokenizer.fromFolder(folder, "tokenizer"));
+}
+
+/** Writes a reward model with its tokenizer. */
+export async function saveRewardModel(scorer: ImageReward, folder: WritableModelFolder): Promise<void> {
+  await saveModel(scorer.model, folder);
+  await (scorer.tokenizer as WordTokenizer).save(folder, "tokenizer");
+}
+
+export const loadClassifier = (folder: ModelFolder, device: Device): Promise<ConvClassifier> => loadModel((config, file) => new ConvClassifier(config, file), folder, device);

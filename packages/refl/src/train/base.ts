@@ -1,0 +1,76 @@
+/** Training a text-to-image model on captioned pictures: the denoising loss, AdamW, a moving average, sample grids and resumable checkpoints. */
+import { backward } from "@refl/autograd";
+import type { TextToImagePipeline } from "@refl/models";
+import type { Run, SampleGrid } from "../events.ts";
+import { type ExampleSource, exampleBatch } from "./examples.ts";
+import { denoisingLoss, type ObjectiveOptions } from "./objective.ts";
+import { type LearningRate, learningRate } from "./schedule.ts";
+import { TrainingSession } from "./session.ts";
+
+export interface BaseOptions extends LearningRate {
+  /** The model; UNet and text encoder are trained together. */
+  readonly pipeline: TextToImagePipeline;
+  readonly examples: ExampleSource;
+  readonly objective: ObjectiveOptions;
+  /** Optimiser steps in total; a resumed run counts on up to it. */
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly weightDecay: number;
+  readonly gradientClip: number;
+  readonly emaDecay: number;
+  readonly seed: number;
+  /** The state that a checkpoint of this run left, to go on from. */
+  readonly resume?: { readonly state: Uint8Array; readonly name: string };
+  /** Pictures of fixed prompts and seeds; called every `sampleEvery` steps with the moving average in place. */
+  readonly samples?: { readonly every: number; readonly draw: () => Promise<SampleGrid> };
+  /** Called every `saveEvery` steps and at the end: `state` resumes the run; the moving average is in the weights' place, to be saved as the model. */
+  readonly save?: { readonly every: number; readonly write: (step: number, state: Uint8Array) => Promise<string> };
+  readonly signal?: AbortSignal;
+}
+
+/** Trains until `steps` are done or `signal` is set (the step in hand is finished and saved), and leaves the moving average in the weights. */
+export async function* trainBase(options: BaseOptions): Run<{ readonly steps: number; readonly loss: number }> {
+  const { pipeline, examples, steps, batchSize, seed, signal, samples, save } = options;
+  const named = [
+    ...[...pipeline.unet.namedParameters()].map(([name, t]) => [`unet.${name}`, t] as const),
+    ...[...pipeline.textEncoder.namedParameters()].map(([name, t]) => [`text_encoder.${name}`, t] as const),
+  ];
+  const session = new TrainingSession(pipeline.device, named, options);
+  let loss = Number.NaN;
+  let savedAt = -1;
+  try {
+    if (options.resume) {
+      await session.load(options.resume.state, options.resume.name);
+      savedAt = session.step;
+    }
+    while (session.step < steps && !signal?.aborted) {
+      const first = session.step * batchSize;
+      const batch = exampleBatch(examples, seed, first, batchSize);
+      const metrics = await session.advance(learningRate(options, session.step + 1, steps), () => {
+        const value = denoisingLoss(pipeline, { ...batch, first }, seed, options.objective);
+        backward(value);
+        return { loss: value };
+      });
+      loss = metrics["loss"]!;
+      const { step } = session;
+      yield { type: "step", stage: "base", step, total: steps, metrics };
+      if (samples && (step % samples.every === 0 || step === steps)) yield { type: "samples", stage: "base", step, grid: await session.withAverage(samples.draw) };
+      if (save && step % save.every === 0) {
+        yield { type: "checkpoint", path: await writeState(session, save) };
+        savedAt = step;
+      }
+    }
+    if (save && savedAt !== session.step) yield { type: "checkpoint", path: await writeState(session, save) };
+    const average = session.averageSnapshot();
+    session.restoreSnapshot(average);
+    for (const t of average) t.dispose();
+    return { steps: session.step, loss };
+  } finally {
+    session.dispose();
+  }
+}
+
+async function writeState(session: TrainingSession, save: NonNullable<BaseOptions["save"]>): Promise<string> {
+  const state = await session.save();
+  return session.withAverage(() => save.write(session.step, state));
+}

@@ -1,0 +1,94 @@
+/** Pre-training of a small BLIP on captioned pictures: what the reward model starts from, as the paper's starts from BLIP. */
+import { backward } from "@refl/autograd";
+import { type BlipPretrainingModel, ImagePreprocessor, type Tokenizer } from "@refl/models";
+import { cat, crossEntropy, type Device, logSoftmax, type Tensor, tensor } from "@refl/tensor";
+import { intAt, streamOf } from "../data/random.ts";
+import type { Run } from "../events.ts";
+import { tokenize } from "../scorers/image-reward.ts";
+import { type ExampleSource, exampleBatch } from "./examples.ts";
+import { learningRate } from "./schedule.ts";
+import { TrainingSession } from "./session.ts";
+
+export interface BlipOptions {
+  readonly device: Device;
+  readonly model: BlipPretrainingModel;
+  readonly tokenizer: Tokenizer;
+  readonly examples: ExampleSource;
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly lr: number;
+  readonly seed: number;
+  readonly signal?: AbortSignal;
+}
+
+const NEGATIVE = streamOf("matching negative");
+
+/** Rows that share a caption share the target: [B, B], each row summing to 1. */
+function sharedTargets(captions: readonly string[]): Float32Array {
+  const n = captions.length;
+  const targets = new Float32Array(n * n);
+  for (let i = 0; i < n; i++) {
+    const same = captions.map((c) => c === captions[i]);
+    const share = 1 / same.filter(Boolean).length;
+    same.forEach((equal, j) => {
+      targets[i * n + j] = equal ? share : 0;
+    });
+  }
+  return targets;
+}
+
+/** For each picture the row of a caption that is not its own; its own row where the whole batch shares one caption. */
+export function negativeRows(captions: readonly string[], seed: number, first: number): number[] {
+  return captions.map((caption, i) => {
+    const others = captions.flatMap((other, j) => (other === caption ? [] : [j]));
+    return others.length ? others[intAt(seed, NEGATIVE, first + i, others.length)]! : i;
+  });
+}
+
+/** Image-text contrastive loss in both directions (Li et al. 2022, BLIP §3.2), with pictures of equal captions as positives of each other. */
+function contrastiveLoss(model: BlipPretrainingModel, imageTokens: Tensor, ids: Tensor, mask: Tensor, targets: Tensor): Tensor {
+  const logits = model.itcLogits(model.itcFeatures(imageTokens, ids, mask));
+  const direction = (scores: Tensor): Tensor => logSoftmax(scores, 1).mul(targets).sum(1).mean().neg();
+  return direction(logits).add(direction(logits.transpose(0, 1))).mul(0.5);
+}
+
+/** Trains by contrast and matching; the returned figure is the matching accuracy of the last tenth of the steps. Stops after a step once `signal` is set. */
+export async function* pretrainBlip(options: BlipOptions): Run<{ matchingAccuracy: number }> {
+  const { device, model, tokenizer, examples, steps, batchSize, seed, signal } = options;
+  model.train();
+  const session = new TrainingSession(device, model.namedParameters(), { weightDecay: 0.01, gradientClip: 1, emaDecay: null });
+  const { vision, image_mean, image_std } = model.config;
+  const preprocessor = new ImagePreprocessor(vision.image_size, image_mean, image_std);
+  const recent: number[] = [];
+  try {
+    while (session.step < steps && !signal?.aborted) {
+      const first = session.step * batchSize;
+      const batch = exampleBatch(examples, seed, first, batchSize);
+      const lr = learningRate({ lr: options.lr, lrSchedule: "cosine", warmupSteps: 50 }, session.step + 1, steps);
+      const metrics = await session.advance(lr, () => {
+        const pictures = tensor(device, batch.rgb, [batchSize, 3, examples.size, examples.size]);
+        const imageTokens = model.visual_encoder.forward(preprocessor.forward(pictures));
+        const { ids, mask } = tokenize(device, tokenizer, batch.captions);
+        const targets = tensor(device, sharedTargets(batch.captions), [batchSize, batchSize]);
+        const contrast = contrastiveLoss(model, imageTokens, ids, mask, targets);
+        const wrong = negativeRows(batch.captions, seed, first).map((row) => batch.captions[row]!);
+        const both = tokenize(device, tokenizer, [...batch.captions, ...wrong]);
+        const logits = model.itmLogits(cat([imageTokens, imageTokens]), both.ids, both.mask);
+        const labels = Int32Array.from([...batch.captions.map(() => 1), ...wrong.map((w, i) => (w === batch.captions[i] ? 1 : 0))]);
+        const answers = tensor(device, labels, [2 * batchSize]);
+        const matching = crossEntropy(logits, answers);
+        backward(contrast.add(matching));
+        const accuracy = logits.argmax(1).eq(answers).to("f32").mean();
+        return { loss: contrast.add(matching), contrastiveLoss: contrast, matchingLoss: matching, accuracy };
+      });
+      recent.push(metrics["accuracy"]!);
+      yield { type: "step", stage: "pretrain", step: session.step, total: steps, metrics };
+    }
+  } finally {
+    session.dispose();
+    preprocessor.dispose();
+    model.eval();
+  }
+  const tail = recent.slice(-Math.max(1, Math.floor(recent.length / 10)));
+  return { matchingAccuracy: tail.reduce((a, b) => a + b, 0) / Math.max(1, tail.length) };
+}

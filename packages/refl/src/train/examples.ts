@@ -1,0 +1,39 @@
+/** Captioned pictures to train on, as functions of an index: a task's web-like stream, or a folder of one's own. */
+import { DataError } from "@refl/tensor";
+import { stackPlanes } from "../data/pixels.ts";
+import { intAt, streamOf } from "../data/random.ts";
+import { type DataMix, trainingExample, WEB_MIX } from "../data/stream.ts";
+import type { PictureTask } from "../data/task.ts";
+
+/** A picture, HWC bytes of size × size × 3, with its caption. */
+export interface Example {
+  readonly rgb: Uint8Array;
+  readonly caption: string;
+}
+
+/** An endless stream of examples; `example(seed, index)` is a pure function. */
+export interface ExampleSource {
+  readonly name: string;
+  /** Height and width in pixels. */
+  readonly size: number;
+  example(seed: number, index: number): Example;
+}
+
+/** A task's training stream: part of the pictures washed out, part of the captions wrong. */
+export function taskExamples(task: PictureTask, mix: DataMix = WEB_MIX): ExampleSource {
+  return { name: task.name, size: task.size, example: (seed, index) => trainingExample(task, seed, index, mix) };
+}
+
+const PICK = streamOf("own example");
+
+/** Given pictures, drawn evenly with replacement. Throws DataError when there are none. */
+export function listExamples(name: string, size: number, pictures: readonly Example[]): ExampleSource {
+  if (pictures.length === 0) throw new DataError(name, 0, "", "holds no captioned pictures");
+  return { name, size, example: (seed, index) => pictures[intAt(seed, PICK, index, pictures.length)]! };
+}
+
+/** Examples first … first + count − 1: `rgb` is [count, 3, size, size] in 0..1. */
+export function exampleBatch(source: ExampleSource, seed: number, first: number, count: number): { rgb: Float32Array; captions: string[] } {
+  const examples = Array.from({ length: count }, (_, i) => source.example(seed, first + i));
+  return { rgb: stackPlanes(examples.map((e) => e.rgb)), captions: examples.map((e) => e.caption) };
+}

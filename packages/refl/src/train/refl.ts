@@ -1,0 +1,168 @@
+/** ReFL: the reward's gradient, back through reward model, picture and one sampler step, into the diffusion model's weights. */
+import { backward, noGrad } from "@refl/autograd";
+import { predictOriginal, previousSample, type TextToImagePipeline } from "@refl/models";
+import { full, randn, scope, type Tensor } from "@refl/tensor";
+import { intAt, streamOf } from "../data/random.ts";
+import type { Run } from "../events.ts";
+import type { ImageReward } from "../scorers/image-reward.ts";
+import { type ExampleSource, exampleBatch } from "./examples.ts";
+import { denoisingLoss, type ObjectiveOptions } from "./objective.ts";
+import { type LearningRate, learningRate } from "./schedule.ts";
+import { TrainingSession } from "./session.ts";
+import { pictureStreams } from "./streams.ts";
+
+export interface ReflOptions extends LearningRate {
+  /** The model that is tuned; its text encoder and codec stay as they are. */
+  readonly pipeline: TextToImagePipeline;
+  /** Frozen. Its rewards are normalised by its own mean and deviation. */
+  readonly scorer: ImageReward;
+  /** Prompt number `index` of the tuning; a pure function of (seed, index). */
+  readonly prompt: (seed: number, index: number) => string;
+  /** The base model's own data, for the pre-training loss. */
+  readonly examples: ExampleSource;
+  readonly objective: ObjectiveOptions;
+  readonly steps: number;
+  /** Pictures per step that the reward model scores. */
+  readonly batchSize: number;
+  /** Pictures per step of the pre-training loss; 0 with the repository's variant. */
+  readonly pretrainingBatchSize: number;
+  /** Weight λ of relu(2 − r); 0 is the control arm, which then draws no pictures at all. */
+  readonly lambda: number;
+  readonly pretrainingWeight: number;
+  /** The graded step is one of the last `window` steps of the sampler. */
+  readonly window: number;
+  readonly samplerSteps: number;
+  readonly weightDecay: number;
+  readonly gradientClip: number;
+  readonly emaDecay: number;
+  readonly seed: number;
+  readonly stage: "refl" | "control";
+  /** Looks at the model (its moving average is in place) every `every` steps; training stops after `patience` looks without a better score. */
+  readonly validation: { readonly every: number; readonly patience: number; readonly look: () => Promise<Look> } | null;
+  readonly signal?: AbortSignal;
+}
+
+/** What a validation saw: the independent judge's mean score, its standard error, and the reward model's own mean reward on the same pictures. */
+export interface Look {
+  readonly judge: number;
+  readonly standardError: number;
+  readonly reward: number;
+}
+
+export interface ReflResult {
+  /** Looks by step, the untouched model at step 0 first. */
+  readonly curve: readonly (Look & { readonly step: number })[];
+  /** The step whose weights were kept. */
+  readonly kept: number;
+  readonly lastStep: number;
+  readonly stoppedEarly: boolean;
+}
+
+const GRADED = streamOf("graded step");
+
+/** The graded step of training step `step`: an index into the sampler's timesteps, uniform over the last `window` (the repository's 30…39 of 40). */
+export function gradedIndex(seed: number, step: number, samplerSteps: number, window: number): number {
+  const width = Math.min(window, samplerSteps);
+  return samplerSteps - width + intAt(seed, GRADED, step, width);
+}
+
+/**
+ * One-step pictures with a gradient (arXiv 2304.05977, algorithm 1): from noise down to the graded step without gradient, there one answer of
+ * the UNet with gradient, from it straight to x0 by the scheduler's closed form, and through the codec to pictures [B, 3, S, S] in 0..1.
+ * `first` numbers the pictures: their noise is a function of the seed and the number.
+ */
+export function gradedPictures(pipeline: TextToImagePipeline, prompts: readonly string[], seed: number, first: number, samplerSteps: number, graded: number): Tensor {
+  const { device, scheduler, unet, codec } = pipeline;
+  const [height, width] = pipeline.defaultSize;
+  const { factor } = codec.config;
+  const shape = [prompts.length, codec.latentChannels, height / factor, width / factor];
+  const steps = Array.from(scheduler.setTimesteps(samplerSteps), (t) => scheduler.stepCoefficients(t));
+  const states = noGrad(() => pipeline.encodePrompt(prompts));
+  const time = (i: number): Tensor => full(device, [1], steps[i]!.timestep);
+  let latents = randn(device, shape, pictureStreams(seed, "refl start", first, prompts.length));
+  for (let i = 0; i < graded; i++) {
+    const before = latents;
+    latents = noGrad(() =>
+      scope(() => {
+        const noise = steps[i]!.prev.noise === 0 ? null : randn(device, shape, pictureStreams(seed, `refl step ${i}`, first, prompts.length));
+        return previousSample(steps[i]!, before, unet.forward(before, time(i), states), noise);
+      }),
+    );
+    before.dispose();
+  }
+  const answer = unet.forward(latents, time(graded), states);
+  return codec.decode(predictOriginal(steps[graded]!, latents, answer));
+}
+
+/**
+ * Tunes the UNet until `steps` are done, the judge's patience ends or `signal` is set, and leaves the moving average of the best look in the weights.
+ * Both losses' gradients are added up before one AdamW step; the paper updates in turn, which to first order is the same and would double the
+ * optimiser's state or mix two gradient scales in one.
+ */
+export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
+  const { pipeline, scorer, stage, steps, seed, lambda, signal, validation } = options;
+  pipeline.textEncoder.requiresGrad(false);
+  scorer.model.requiresGrad(false);
+  pipeline.unet.requiresGrad(true);
+  const session = new TrainingSession(pipeline.device, pipeline.unet.namedParameters(), options);
+  const curve: (Look & { step: number })[] = [];
+  let best = { judge: Number.NEGATIVE_INFINITY, step: 0, weights: session.snapshot() };
+  let looksSinceBest = 0;
+  const look = async (): Promise<Look> => {
+    const seen = await session.withAverage(() => validation!.look());
+    curve.push({ ...seen, step: session.step });
+    if (seen.judge > best.judge) {
+      for (const t of best.weights) t.dispose();
+      best = { judge: seen.judge, step: session.step, weights: session.averageSnapshot() };
+      looksSinceBest = 0;
+    } else looksSinceBest++;
+    return seen;
+  };
+  try {
+    if (validation) await look();
+    while (session.step < steps && !signal?.aborted && !(validation && looksSinceBest >= validation.patience)) {
+      const step = session.step;
+      const metrics = await session.advance(learningRate(options, step + 1, steps), () => reflLosses(options, step));
+      const seen = validation && (session.step % validation.every === 0 || session.step === steps) ? await look() : null;
+      const looked = seen ? { judge: seen.judge, validationReward: seen.reward } : {};
+      yield { type: "step", stage, step: session.step, total: steps, metrics: { ...metrics, ...looked } };
+    }
+    if (validation) session.restoreSnapshot(best.weights);
+    else {
+      const average = session.averageSnapshot();
+      session.restoreSnapshot(average);
+      for (const t of average) t.dispose();
+    }
+  } finally {
+    for (const t of best.weights) t.dispose();
+    session.dispose();
+  }
+  const stoppedEarly = session.step < steps && !signal?.aborted;
+  return { curve, kept: validation ? best.step : session.step, lastStep: session.step, stoppedEarly };
+}
+
+/** Forward and backward of both losses; λ = 0 leaves the reward's part out, a pre-training batch of 0 the other. */
+function reflLosses(options: ReflOptions, step: number): Record<string, Tensor> {
+  const { pipeline, scorer, seed, lambda, batchSize, pretrainingBatchSize } = options;
+  const scalars: Record<string, Tensor> = {};
+  if (pretrainingBatchSize > 0 && options.pretrainingWeight > 0) {
+    const first = step * pretrainingBatchSize;
+    const batch = exampleBatch(options.examples, seed, first, pretrainingBatchSize);
+    const loss = denoisingLoss(pipeline, { ...batch, first }, seed, options.objective);
+    backward(loss.mul(options.pretrainingWeight));
+    scalars["pretrainingLoss"] = loss.detach();
+  }
+  if (lambda > 0) {
+    const first = step * batchSize;
+    const prompts = Array.from({ length: batchSize }, (_, i) => options.prompt(seed, first + i));
+    const graded = gradedIndex(seed, step, options.samplerSteps, options.window);
+    const pictures = gradedPictures(pipeline, prompts, seed, first, options.samplerSteps, graded);
+    const rewards = scorer.scoreTensor(prompts, pictures);
+    // φ(r) = relu(2 − r): no reward above two deviations is worth more (ImageReward's repository; the paper says only "ReLU").
+    const loss = rewards.neg().add(2).relu().mean();
+    backward(loss.mul(lambda));
+    scalars["rewardLoss"] = loss.detach();
+    scalars["reward"] = rewards.detach().mean();
+  }
+  return scalars;
+}

@@ -1,0 +1,165 @@
+/** Training the reward model on ranked pictures: pair loss, best checkpoint by held-out prompts, and the normalisation stored with it. */
+import { backward } from "@refl/autograd";
+import { randn, type Tensor, tensor } from "@refl/tensor";
+import { stackPlanes } from "../data/pixels.ts";
+import { shuffleAt, streamOf } from "../data/random.ts";
+import type { Run } from "../events.ts";
+import type { ImageReward } from "../scorers/image-reward.ts";
+import { type BatchPair, type RankedPictures, strictPairs } from "./pairs.ts";
+import { learningRate } from "./schedule.ts";
+import { TrainingSession } from "./session.ts";
+import { pictureStreams, uniforms } from "./streams.ts";
+
+export interface RewardTrainingOptions {
+  /** The scorer whose model is trained; it starts as a pre-trained BLIP with a fresh head. */
+  readonly scorer: ImageReward;
+  /** Rankings whose pairs train, and rankings of other prompts that choose the checkpoint. */
+  readonly training: readonly RankedPictures[];
+  readonly validation: readonly RankedPictures[];
+  /** Height and width of the pictures. */
+  readonly size: number;
+  readonly epochs: number;
+  /** Rankings per step. */
+  readonly rankingsPerStep: number;
+  readonly lr: number;
+  readonly lrSchedule: "cosine" | "constant";
+  readonly warmupSteps: number;
+  readonly weightDecay: number;
+  readonly gradientClip: number;
+  /** Largest share of noise mixed into training pictures. */
+  readonly noise: number;
+  readonly seed: number;
+  readonly signal?: AbortSignal;
+}
+
+/** What the training of a reward model found. */
+export interface RewardTrainingResult {
+  readonly heldOutAccuracy: number;
+  readonly heldOutPairs: number;
+  readonly trainingPairs: number;
+  readonly mean: number;
+  readonly deviation: number;
+  readonly curve: readonly { readonly step: number; readonly loss: number; readonly heldOutAccuracy: number | null }[];
+}
+
+const ORDER = streamOf("ranking order");
+
+/** Mean of −log σ(r_better − r_worse) over the pairs, as a product with the ±1 matrix of the pairs (spec of arXiv 2304.05977, eq. 1). */
+function pairLoss(rewards: Tensor, pairs: readonly BatchPair[]): Tensor {
+  const pictures = rewards.shape[0]!;
+  const signs = new Float32Array(pairs.length * pictures);
+  pairs.forEach(([better, worse], row) => {
+    signs[row * pictures + better] = 1;
+    signs[row * pictures + worse] = -1;
+  });
+  const margins = tensor(rewards.device, signs, [pairs.length, pictures]).matmul(rewards.reshape(pictures, 1));
+  return margins.neg().softplus().mean();
+}
+
+/** Share of pairs whose better picture has the higher reward, and their mean loss; equal rewards count as wrong, as the paper's `test.py`. */
+export async function evaluatePairs(scorer: ImageReward, rankings: readonly RankedPictures[], size: number): Promise<{ accuracy: number; loss: number; pairs: number }> {
+  const pictures = rankings.flatMap((r) => r.rgb);
+  const prompts = rankings.flatMap((r) => r.rgb.map(() => r.prompt));
+  const rewards = await scorer.score(prompts, stackPlanes(pictures), size);
+  const pairs = strictPairs(rankings.map((r) => r.ranking));
+  let right = 0;
+  let loss = 0;
+  for (const [better, worse] of pairs) {
+    const margin = (rewards[better]! - rewards[worse]!) * scorer.model.std;
+    if (margin > 0) right++;
+    loss += Math.max(-margin, 0) + Math.log1p(Math.exp(-Math.abs(margin)));
+  }
+  const count = Math.max(1, pairs.length);
+  return { accuracy: right / count, loss: loss / count, pairs: pairs.length };
+}
+
+/**
+ * Trains until `epochs` are done or `signal` is set, keeps the weights of the best held-out loss, and stores the rewards' mean and
+ * deviation over the training pictures in the model, by which its rewards are normalised from then on.
+ */
+export async function* trainRewardModel(options: RewardTrainingOptions): Run<RewardTrainingResult> {
+  const { scorer, training, validation, size, seed, signal } = options;
+  const { model, device } = scorer;
+  const perEpoch = Math.ceil(training.length / options.rankingsPerStep);
+  const total = options.epochs * perEpoch;
+  model.mean = 0;
+  model.std = 1;
+  model.requiresGrad(true);
+  // The contrastive projections take no part in the reward.
+  model.blip.vision_proj.requiresGrad(false);
+  model.blip.text_proj.requiresGrad(false);
+  const session = new TrainingSession(device, model.namedParameters(), { ...options, emaDecay: null });
+  const curve: { step: number; loss: number; heldOutAccuracy: number | null }[] = [];
+  let best = { loss: Number.POSITIVE_INFINITY, accuracy: 0, weights: session.snapshot() };
+  try {
+    while (session.step < total && !signal?.aborted) {
+      const step = session.step;
+      const epoch = Math.floor(step / perEpoch);
+      const order = shuffleAt(seed, ORDER, epoch, training.length);
+      const at = (step % perEpoch) * options.rankingsPerStep;
+      const rankings = order.slice(at, at + options.rankingsPerStep).map((i) => training[i]!);
+      const pairs = strictPairs(rankings.map((r) => r.ranking));
+      model.train();
+      if (pairs.length === 0) {
+        session.step++;
+        continue;
+      }
+      const metrics = await session.advance(learningRate(options, step + 1, total), () => {
+        const rewards = noisyRewards(options, rankings, step * options.rankingsPerStep * 16);
+        const loss = pairLoss(rewards, pairs);
+        backward(loss);
+        return { loss };
+      });
+      model.eval();
+      const last = session.step % perEpoch === 0 || session.step === total;
+      const heldOut = last ? await evaluatePairs(scorer, validation, size) : null;
+      if (heldOut && heldOut.loss < best.loss) {
+        for (const t of best.weights) t.dispose();
+        best = { loss: heldOut.loss, accuracy: heldOut.accuracy, weights: session.snapshot() };
+      }
+      curve.push({ step: session.step, loss: metrics["loss"]!, heldOutAccuracy: heldOut?.accuracy ?? null });
+      const more = heldOut ? { accuracy: heldOut.accuracy, heldOutLoss: heldOut.loss } : {};
+      yield { type: "step", stage: "reward", step: session.step, total, metrics: { ...metrics, ...more } };
+    }
+    session.restoreSnapshot(best.weights);
+  } finally {
+    for (const t of best.weights) t.dispose();
+    session.dispose();
+    model.eval();
+  }
+  const { mean, deviation } = await rewardStatistics(scorer, training, size);
+  model.mean = mean;
+  model.std = deviation;
+  const heldOut = await evaluatePairs(scorer, validation, size);
+  const trainingPairs = strictPairs(training.map((r) => r.ranking)).length;
+  return { heldOutAccuracy: heldOut.accuracy, heldOutPairs: heldOut.pairs, trainingPairs, mean, deviation, curve };
+}
+
+/**
+ * Raw rewards of the rankings' pictures with noise mixed in, √(1 − s²) x + s ε with s uniform up to `noise` per picture: ReFL asks
+ * about blurred one-step pictures, which no sampler ever shows.
+ */
+function noisyRewards({ scorer, noise, seed, size }: RewardTrainingOptions, rankings: readonly RankedPictures[], first: number): Tensor {
+  const { device } = scorer;
+  const pictures = rankings.flatMap((r) => r.rgb);
+  const shares = uniforms(seed, "reward noise share", first, pictures.length).map((u) => u * noise);
+  const column = (values: number[]): Tensor => tensor(device, values, [pictures.length, 1, 1, 1]);
+  const clean = tensor(device, stackPlanes(pictures), [pictures.length, 3, size, size]);
+  const drawn = randn(device, clean.shape, pictureStreams(seed, "reward noise", first, pictures.length), { std: 0.5 });
+  const mixed = clean
+    .sub(0.5)
+    .mul(column(shares.map((s) => Math.sqrt(1 - s * s))))
+    .add(drawn.mul(column(shares)))
+    .add(0.5)
+    .clamp(0, 1);
+  const prompts = rankings.flatMap((r) => r.rgb.map(() => r.prompt));
+  return scorer.rawReward(prompts, mixed);
+}
+
+async function rewardStatistics(scorer: ImageReward, rankings: readonly RankedPictures[], size: number): Promise<{ mean: number; deviation: number }> {
+  const prompts = rankings.flatMap((r) => r.rgb.map(() => r.prompt));
+  const rewards = await scorer.score(prompts, stackPlanes(rankings.flatMap((r) => r.rgb)), size);
+  const mean = rewards.reduce((a, b) => a + b, 0) / rewards.length;
+  const deviation = Math.sqrt(rewards.reduce((a, b) => a + (b - mean) ** 2, 0) / Math.max(1, rewards.length - 1));
+  return { mean, deviation: deviation || 1 };
+}

@@ -1,0 +1,151 @@
+/** What every trainer has in common: packed weights with AdamW and a moving average, one guarded step, and a state that resumes bit for bit. */
+import { AdamW, emaDecay, ExponentialMovingAverage, ParameterGroup } from "@refl/autograd";
+import { bytesSource, float32Entry, openSafetensors, readTensors, type TensorEntry, writeSafetensors } from "@refl/models";
+import { cat, CheckpointError, type Device, DivergedError, keep, scope, type Tensor } from "@refl/tensor";
+
+export interface SessionOptions {
+  readonly weightDecay: number;
+  /** Largest global norm of the gradient. */
+  readonly gradientClip: number;
+  /** Largest decay of the moving average; null trains without one. */
+  readonly emaDecay: number | null;
+}
+
+/** Name of the file that holds a session's state inside a checkpoint. */
+export const STATE_FILE = "training-state.safetensors";
+
+/**
+ * Weights in training. The state is the weights, AdamW's moments, the moving average and the step count, all f32;
+ * random numbers and data need no state, since they are functions of the seed and the step.
+ */
+export class TrainingSession {
+  readonly device: Device;
+  readonly group: ParameterGroup;
+  readonly optimizer: AdamW;
+  readonly average: ExponentialMovingAverage | null;
+  readonly #emaLimit: number;
+  /** Steps done. */
+  step = 0;
+
+  /** Packs the trainable leaves of `parameters`; names are those of the state. */
+  constructor(device: Device, parameters: Iterable<readonly [name: string, tensor: Tensor]>, options: SessionOptions) {
+    this.device = device;
+    this.group = new ParameterGroup(parameters);
+    this.optimizer = new AdamW(this.group, { weightDecay: options.weightDecay, maxNorm: options.gradientClip });
+    this.average = options.emaDecay === null ? null : new ExponentialMovingAverage(this.group);
+    this.#emaLimit = options.emaDecay ?? 0;
+  }
+
+  /**
+   * One step: clears gradients, runs `losses` (which calls backward and returns scalars to report), updates weights and average, and reads
+   * everything back at once. A gradient that is not finite leaves the weights alone.
+   * @throws DivergedError naming the first bad gradient.
+   */
+  async advance(lr: number, losses: () => Record<string, Tensor>): Promise<Record<string, number>> {
+    const { names, report } = scope(() => {
+      this.optimizer.zeroGrad();
+      const scalars = losses();
+      this.optimizer.options = { ...this.optimizer.options, lr };
+      const { control } = this.optimizer.step();
+      this.average?.update(emaDecay(this.step + 1, this.#emaLimit));
+      const rows = Object.values(scalars).map((t) => t.detach().reshape(1));
+      return { names: Object.keys(scalars), report: keep(cat([control.detach(), ...rows], 0)) };
+    });
+    const values = await report.data();
+    report.dispose();
+    if (values[1] !== 1) throw new DivergedError(await this.#firstBadGradient(), this.step + 1);
+    this.step++;
+    const metrics: Record<string, number> = { lr, gradNorm: values[2]! };
+    names.forEach((name, i) => {
+      metrics[name] = values[4 + i]!;
+    });
+    return metrics;
+  }
+
+  async #firstBadGradient(): Promise<string> {
+    const gradients = this.group.entries.map(({ parameter, slab, offset }) => this.group.view(this.group.slabs[slab]!.gradients, parameter, offset));
+    const values = await readTensors(gradients);
+    for (const gradient of gradients) gradient.dispose();
+    const bad = values.findIndex((list) => list.some((x) => !Number.isFinite(x)));
+    // Every gradient finite but their squares' sum not: the norm itself overflowed.
+    return bad < 0 ? "the gradient's global norm" : `the gradient of ${this.group.entries[bad]!.name}`;
+  }
+
+  /** Runs `fn` with the moving average in the weights' place, as pictures and saved models are made. */
+  async withAverage<T>(fn: () => Promise<T>): Promise<T> {
+    if (!this.average) return fn();
+    this.average.swapIn();
+    try {
+      return await fn();
+    } finally {
+      this.average.restore();
+    }
+  }
+
+  /** Views of everything that the state holds, by name. The caller disposes of them. */
+  #tensors(): Map<string, Tensor> {
+    const views = new Map<string, Tensor>();
+    for (const { name, parameter, slab, offset } of this.group.entries) {
+      views.set(`weight.${name}`, this.group.view(this.group.slabs[slab]!.values, parameter, offset));
+    }
+    for (const [name, view] of this.optimizer.state()) views.set(name, view);
+    for (const [name, view] of this.average?.state() ?? []) views.set(`average.${name}`, view);
+    return views;
+  }
+
+  /** The state as a safetensors file; `notes` are kept in its metadata. */
+  async save(notes: Readonly<Record<string, string>> = {}): Promise<Uint8Array> {
+    const views = this.#tensors();
+    const values = await readTensors([...views.values()]);
+    const entries = [...views].map(([name, view], i): TensorEntry => float32Entry(name, view.shape, values[i]!, "F32"));
+    for (const view of views.values()) view.dispose();
+    return writeSafetensors(entries, { ...notes, format: "refl training state", step: String(this.step) });
+  }
+
+  /** Puts a saved state back. Nothing is changed when it does not fit. @throws CheckpointError. Returns the notes. */
+  async load(bytes: Uint8Array, name: string): Promise<ReadonlyMap<string, string>> {
+    const file = await openSafetensors(bytesSource(bytes, name));
+    const views = this.#tensors();
+    try {
+      const missing = [...views.keys()].filter((key) => !file.tensors.has(key));
+      const unexpected = [...file.tensors.keys()].filter((key) => !views.has(key));
+      const misshapen = [...views].flatMap(([key, view]) => {
+        const found = file.tensors.get(key)?.shape;
+        return found && found.join() !== view.shape.join() ? [{ key, expected: view.shape, found }] : [];
+      });
+      const step = Number(file.metadata.get("step"));
+      if (missing.length || unexpected.length || misshapen.length || !Number.isInteger(step)) {
+        throw new CheckpointError(name, "is not the state of this training run", { missing, unexpected, misshapen });
+      }
+      for (const [key, view] of views) {
+        const { bytes: raw } = await file.read(key);
+        view.write_(new Float32Array(raw.slice().buffer));
+      }
+      this.step = step;
+      this.optimizer.steps = step;
+      return file.metadata;
+    } finally {
+      for (const view of views.values()) view.dispose();
+    }
+  }
+
+  /** Copies the weights (not the average) to or from a spare set: the best ones so far, the start of another arm. */
+  snapshot(): Tensor[] {
+    return this.group.like("values", "snapshot");
+  }
+  /** A copy of the moving average, or of the weights where there is none. */
+  averageSnapshot(): Tensor[] {
+    const copies = this.snapshot();
+    this.average?.averages.forEach((average, i) => void copies[i]!.copy_(average));
+    return copies;
+  }
+  restoreSnapshot(snapshot: readonly Tensor[]): void {
+    this.group.slabs.forEach(({ values }, i) => void values.copy_(snapshot[i]!));
+  }
+
+  dispose(): void {
+    this.optimizer.dispose();
+    this.average?.dispose();
+    this.group.dispose();
+  }
+}

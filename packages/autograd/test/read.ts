@@ -19,3 +19,8 @@ export async function read(fn: () => Tensor): Promise<number[]> {
 export function wave(n: number, phase = 0): Float32Array {
   return Float32Array.from({ length: n }, (_, i) => 1.2 * Math.sin(1.7 * i + phase) + 0.3 * Math.cos(0.9 * i * i));
 }
+
+/** max |a − b|; NaN where any difference is. */
+export function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  return Math.max(0, ...Array.from(a, (v, i) => Math.abs(v - b[i]!)));
+}

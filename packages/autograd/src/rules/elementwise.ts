@@ -129,7 +129,8 @@ export const elementwiseRules = {
   quickGelu: unaryRule("input", (g, x) => binary("quickGeluBackward", g, x)),
   relu: unaryRule("input", (g, x) => binary("reluBackward", g, x)),
   softplus: unaryRule("input", (g, x) => binary("softplusBackward", g, x)),
-  clamp: unaryRule("input", (g, x, { attrs }) => g.mul(x.ge(attrs.scalar!).to(g.dtype)).mul(x.le(attrs.scalar2!).to(g.dtype))),
+  // 0 at the bounds themselves, as PyTorch 2.15's; older versions have 1 there.
+  clamp: unaryRule("input", (g, x, { attrs }) => g.mul(x.gt(attrs.scalar!).to(g.dtype)).mul(x.lt(attrs.scalar2!).to(g.dtype))),
   sigmoidBackward: null,
   tanhBackward: null,
   siluBackward: null,

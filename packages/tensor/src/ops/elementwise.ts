@@ -106,7 +106,7 @@ export function where(condition: Tensor, x: Tensor, y: Tensor): Tensor {
   return apply("where", [condition, x, y], {});
 }
 
-/** min(max(x, low), high). Its gradient is 0 where x lies outside [low, high]. */
+/** min(max(x, low), high). Its gradient is 0 where x is at a bound or beyond. */
 export function clamp(x: Tensor, low: number, high: number): Tensor {
   return apply("clamp", [x], { scalar: low, scalar2: high });
 }

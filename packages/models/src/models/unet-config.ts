@@ -44,14 +44,14 @@ const schema = v.strictObject({
   attention_head_dim: v.optional(perBlock, 8),
   num_attention_heads: v.optional(v.nullable(perBlock), null),
   use_linear_projection: v.optional(v.boolean(), false),
-  addition_embed_type: v.optional(v.nullable(v.picklist(["text"])), null),
-  addition_embed_type_num_heads: v.optional(count, 64),
 });
 
 export type UNet2DConditionConfig = v.InferOutput<typeof schema>;
 
 /** Fields of diffusers at the values where they change nothing. All attention here accumulates in f32, so `upcast_attention` may be either. */
 const NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
+  addition_embed_type: [null],
+  addition_embed_type_num_heads: [64],
   addition_time_embed_dim: [null],
   attention_type: ["default"],
   center_input_sample: [false],

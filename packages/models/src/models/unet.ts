@@ -7,7 +7,6 @@ import { GroupNorm } from "../nn/norm.ts";
 import { TimestepEmbedding, Timesteps } from "../nn/timestep.ts";
 import { DownBlock2D, MidBlock2D, type UNetBlockOptions, UpBlock2D } from "./unet-blocks.ts";
 import { parseUNet2DConditionConfig, type UNet2DConditionConfig, unetBlockConfig } from "./unet-config.ts";
-import { TextTimeEmbedding } from "./unet-text-time.ts";
 
 export interface UNetOptions {
   /** [B, S] i32: text states to look at (1) or not (0). Default: all, as Stable Diffusion. */
@@ -28,7 +27,6 @@ export class UNet2DConditionModel extends Module<
   readonly conv_in: Conv2d;
   readonly time_proj: Timesteps;
   readonly time_embedding: TimestepEmbedding;
-  readonly add_embedding: TextTimeEmbedding | null;
   readonly down_blocks: readonly DownBlock2D[];
   readonly up_blocks: readonly UpBlock2D[];
   readonly mid_block: MidBlock2D | null;
@@ -63,13 +61,6 @@ export class UNet2DConditionModel extends Module<
     this.conv_in = new Conv2d(parsed.in_channels, first, 3, { padding: 1 });
     this.time_proj = new Timesteps(first, { flipSinToCos: parsed.flip_sin_to_cos, freqShift: parsed.freq_shift });
     this.time_embedding = new TimestepEmbedding(first, timeChannels);
-    this.add_embedding = parsed.addition_embed_type
-      ? new TextTimeEmbedding(
-          unetBlockConfig(parsed, 0).crossAttentionDim,
-          timeChannels,
-          parsed.addition_embed_type_num_heads,
-        )
-      : null;
     this.down_blocks = parsed.down_block_types.map((type, i) => {
       const options = blockOptions(i, type === "CrossAttnDownBlock2D");
       return new DownBlock2D(channels[Math.max(i - 1, 0)]!, channels[i]!, i < blocks - 1, options);
@@ -113,8 +104,7 @@ export class UNet2DConditionModel extends Module<
     options: UNetOptions = {},
   ): Tensor {
     this.#check(sample, timesteps, encoderHiddenStates);
-    let time = this.time_embedding.forward(this.time_proj.forward(timesteps));
-    if (this.add_embedding) time = time.add(this.add_embedding.forward(encoderHiddenStates));
+    const time = this.time_embedding.forward(this.time_proj.forward(timesteps));
     const condition = { time: time.silu(), context: encoderHiddenStates, mask: options.encoderMask ?? null };
     let hidden = this.conv_in.forward(sample);
     const skips = [hidden];

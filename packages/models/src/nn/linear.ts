@@ -1,6 +1,6 @@
 /** The linear layer. */
 import { linear, type Tensor } from "@refl/tensor";
-import type { Activation } from "./activation.ts";
+import { type Activation, activate } from "./activation.ts";
 import { fanInInit, type Initializer } from "./init.ts";
 import { Module } from "./module.ts";
 import { ParameterSlot } from "./slot.ts";
@@ -20,6 +20,7 @@ export class Linear extends Module<[x: Tensor, activation?: Activation], Tensor>
   readonly outFeatures: number;
   readonly weight: ParameterSlot;
   readonly bias: ParameterSlot | null;
+  #adapter: Module<[x: Tensor], Tensor> | null = null;
 
   constructor(inFeatures: number, outFeatures: number, options: LinearOptions = {}) {
     super();
@@ -30,7 +31,18 @@ export class Linear extends Module<[x: Tensor, activation?: Activation], Tensor>
     this.bias = (options.bias ?? true) ? new ParameterSlot([outFeatures], options.biasInit ?? standard) : null;
   }
 
+  /** What is added to x · weightᵀ + bias, such as a low-rank adapter; its weights belong to who put it here, not to this layer. */
+  get adapter(): Module<[x: Tensor], Tensor> | null {
+    return this.#adapter;
+  }
+
+  set adapter(adapter: Module<[x: Tensor], Tensor> | null) {
+    this.#adapter = adapter;
+  }
+
   protected override compute(x: Tensor, activation: Activation = "none"): Tensor {
-    return linear(x, this.weight.value, this.bias?.value ?? null, activation);
+    const [weight, bias] = [this.weight.value, this.bias?.value ?? null];
+    if (!this.#adapter) return linear(x, weight, bias, activation);
+    return activate(linear(x, weight, bias).add(this.#adapter.forward(x)), activation);
   }
 }

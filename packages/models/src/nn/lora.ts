@@ -1,0 +1,91 @@
+/** Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) on linear layers, under PEFT's names. */
+import { noGrad } from "@refl/autograd";
+import { DataError, scope, type Tensor } from "@refl/tensor";
+import { zerosInit } from "./init.ts";
+import { Linear } from "./linear.ts";
+import { Module } from "./module.ts";
+
+export interface LoraOptions {
+  readonly rank: number;
+  /** The adapter's output is scaled by alpha / rank. Default: rank, a scale of 1. */
+  readonly alpha?: number;
+  /** Paths of the linear layers to adapt. Default: the attention projections of a UNet. */
+  readonly targets?: RegExp;
+}
+
+/** Query, key, value and output projections as diffusers names them. */
+export const ATTENTION_PROJECTIONS: RegExp = /\.(to_q|to_k|to_v|to_out\.0)$/;
+
+/** scale · B(A(x)); B begins as zero, so that a fresh adapter changes nothing. [..., in] → [..., out]. */
+export class LoraLayer extends Module<[x: Tensor], Tensor> {
+  readonly lora_A: Linear;
+  readonly lora_B: Linear;
+  readonly scale: number;
+
+  constructor(inFeatures: number, outFeatures: number, rank: number, scale: number) {
+    super();
+    this.lora_A = new Linear(inFeatures, rank, { bias: false });
+    this.lora_B = new Linear(rank, outFeatures, { bias: false, weightInit: zerosInit });
+    this.scale = scale;
+  }
+
+  protected override compute(x: Tensor): Tensor {
+    const out = this.lora_B.forward(this.lora_A.forward(x));
+    return this.scale === 1 ? out : out.mul(this.scale);
+  }
+
+  /** scale · B · A, [out, in]: what it adds to the layer's weight. */
+  delta(): Tensor {
+    return this.run(() => this.lora_B.weight.value.matmul(this.lora_A.weight.value).mul(this.scale));
+  }
+}
+
+/** All adapters of a model. Their weights are a model of their own: keys are the layers' paths followed by `lora_A.weight`, `lora_B.weight`. */
+export class LoraAdapters extends Module<[], void> {
+  readonly #layers: ReadonlyMap<string, { readonly layer: Linear; readonly adapter: LoraLayer }>;
+
+  constructor(layers: ReadonlyMap<string, { readonly layer: Linear; readonly adapter: LoraLayer }>) {
+    super();
+    this.#layers = layers;
+  }
+
+  override *children(): Generator<[name: string, module: Module<never[], unknown>]> {
+    for (const [path, { adapter }] of this.#layers) yield [path, adapter];
+  }
+
+  /** Adds each adapter's product to its layer's weight and takes the adapters off: the same model with its own keys only. */
+  merge(): void {
+    noGrad(() =>
+      scope(() => {
+        for (const { layer, adapter } of this.#layers.values()) layer.weight.value.add_(adapter.delta());
+      }),
+    );
+    this.detach();
+  }
+
+  /** Takes the adapters off; the model is as it was before them. */
+  detach(): void {
+    for (const { layer, adapter } of this.#layers.values()) if (layer.adapter === adapter) layer.adapter = null;
+  }
+
+  protected override compute(): void {}
+}
+
+/**
+ * Puts an adapter on every linear layer of `model` whose path matches. They have no memory yet: `initialize` or load them. The model's own weights
+ * keep asking for gradients until `model.requiresGrad(false)`.
+ * @throws DataError when the rank is not positive or no layer matches
+ */
+export function addLora(model: Module<never[], unknown>, options: LoraOptions): LoraAdapters {
+  const { rank, alpha = rank, targets = ATTENTION_PROJECTIONS } = options;
+  if (!Number.isInteger(rank) || rank < 1) throw new DataError("lora", 0, "rank", `${rank} is no positive integer`);
+  const layers = new Map<string, { layer: Linear; adapter: LoraLayer }>();
+  for (const [path, layer] of model.namedModules()) {
+    if (!(layer instanceof Linear) || !targets.test(path)) continue;
+    const adapter = new LoraLayer(layer.inFeatures, layer.outFeatures, rank, alpha / rank);
+    layer.adapter = adapter;
+    layers.set(path, { layer, adapter });
+  }
+  if (layers.size === 0) throw new DataError("lora", 0, "targets", `no linear layer's path matches ${targets}`);
+  return new LoraAdapters(layers);
+}

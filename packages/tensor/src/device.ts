@@ -4,6 +4,7 @@ import { DeviceLostError, NoAdapterError, ReflError } from "./errors.ts";
 import { type Host, webHost } from "./host.ts";
 import { ProgramCache } from "./pipeline.ts";
 import { BufferPool, type MemoryReport, type Storage } from "./pool.ts";
+import type { KernelTime } from "./profile.ts";
 import { CommandStream } from "./stream.ts";
 
 /** Who computes. Every report and benchmark carries it. */
@@ -203,6 +204,19 @@ export class Device {
     // Hardly any wait after the rest means that the rest may have been too long: expect less next time.
     if (this.#rest && this.#waits.size < 4096) this.#waits.set(work, total - rested < 0.05 * total ? rested * 0.9 : total);
     if (this.#failure) throw this.#failure;
+  }
+
+  /** Runs `work` with timestamps around every dispatch and returns the kernels by time. Throws `RangeError` where the device has no timestamps. */
+  async profile(work: () => unknown): Promise<KernelTime[]> {
+    if (!this.capabilities.timestamps) throw new RangeError("profile: this device has no timestamp-query");
+    const profiler = this.#stream.startProfiling();
+    try {
+      await work();
+      await this.sync();
+      return await profiler.report();
+    } finally {
+      this.#stream.stopProfiling();
+    }
   }
 
   /** Ends the device if it was made here; all its tensors are gone. */

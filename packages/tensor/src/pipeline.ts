@@ -48,8 +48,9 @@ export class ProgramCache {
     const buffers = boundBuffers(kernel, defines);
     const layout = this.#layout(buffers.map(([, access]) => access));
     const module = this.#gpu.createShaderModule({ label: kernel.name, code: expand(kernel, defines) });
+    const op = defines["OP"];
     const pipeline = this.#gpu.createComputePipeline({
-      label: kernel.name,
+      label: op === undefined ? kernel.name : `${kernel.name} ${op}`,
       layout: layout.pipeline,
       compute: { module, entryPoint: "main" },
     });

@@ -1,5 +1,6 @@
 /** The command stream: ops encode into one open compute pass, parameters go to one ring, and chunks are submitted so that the GPU starts early. */
 import type { PooledBuffer } from "./pool.ts";
+import { Profiler } from "./profile.ts";
 
 /**
  * Dispatches per submit. Measured on Dawn with a software adapter: one submit per 16 costs 8.6 us per dispatch, one big pass 9–14 us,
@@ -19,6 +20,7 @@ export class CommandStream {
   #pass: GPUComputePassEncoder | null = null;
   #pipeline: GPUComputePipeline | null = null;
   #count = 0;
+  #profiler: Profiler | null = null;
   /** Dispatches encoded since the stream began; figures and the waiting estimate use differences of it. */
   dispatches = 0;
   /** Submits since the stream began. */
@@ -42,7 +44,8 @@ export class CommandStream {
     const base = this.#count * SLOT;
     write(this.#view, base);
     this.#encoder ??= this.#gpu.createCommandEncoder();
-    this.#pass ??= this.#encoder.beginComputePass();
+    if (this.#profiler) this.#endPass();
+    this.#pass ??= this.#encoder.beginComputePass(this.#profiler?.next(pipeline.label));
     if (pipeline !== this.#pipeline) {
       this.#pass.setPipeline(pipeline);
       this.#pipeline = pipeline;
@@ -77,10 +80,25 @@ export class CommandStream {
     this.#endPass();
     if (!this.#encoder) return;
     if (this.#count) this.#gpu.queue.writeBuffer(this.#ring, 0, this.#mirror, 0, this.#count * SLOT);
+    const read = this.#profiler?.finish(this.#encoder);
     this.#gpu.queue.submit([this.#encoder.finish()]);
+    read?.();
     this.#encoder = null;
     this.#count = 0;
     this.submits++;
+  }
+
+  /** Times every dispatch from now on until {@link stopProfiling}. */
+  startProfiling(): Profiler {
+    this.flush();
+    this.#profiler = new Profiler(this.#gpu, CHUNK);
+    return this.#profiler;
+  }
+
+  stopProfiling(): void {
+    this.flush();
+    this.#profiler?.dispose();
+    this.#profiler = null;
   }
 
   #endPass(): void {

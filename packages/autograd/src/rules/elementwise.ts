@@ -1,12 +1,15 @@
 /** Backward rules of elementwise ops. Scalar operands carry no gradient. */
 import type { ElementwiseAttrs, ScalarAttrs } from "@refl/tensor";
-import { binary, type Tensor, zerosLike, where } from "@refl/tensor";
+import { binary, type Tensor, where, zerosLike } from "@refl/tensor";
 import { type BackwardContext, type Rule, type RuleTable, sumTo } from "../tape.ts";
 
 type Context = BackwardContext<ScalarAttrs>;
 
 /** A rule of one operand: `slope(gradient, saved)`; what is saved is the operand or the result. */
-function unaryRule(saves: "input" | "output" | "nothing", slope: (gradient: Tensor, saved: Tensor, context: Context) => Tensor): Rule<ScalarAttrs> {
+function unaryRule(
+  saves: "input" | "output" | "nothing",
+  slope: (gradient: Tensor, saved: Tensor, context: Context) => Tensor,
+): Rule<ScalarAttrs> {
   return {
     save: ({ inputs, outputs }) => (saves === "input" ? [inputs[0]!] : saves === "output" ? [outputs[0]!] : []),
     backward: (context, gradient) => [slope(gradient, context.saved[0]!, context)],
@@ -34,12 +37,16 @@ function binaryRule(
         return [attrs.swap ? dy(gradient, attrs.scalar!, operand) : dx(gradient, operand, attrs.scalar!)];
       }
       const [x, y] = saved as [Tensor, Tensor];
-      return [needs[0] ? sumTo(dx(gradient, x, y), shapes[0]!) : null, needs[1] ? sumTo(dy(gradient, x, y), shapes[1]!) : null];
+      return [
+        needs[0] ? sumTo(dx(gradient, x, y), shapes[0]!) : null,
+        needs[1] ? sumTo(dy(gradient, x, y), shapes[1]!) : null,
+      ];
     },
   };
 }
 
-const asTensor = (value: Tensor | number, like: Tensor): Tensor => (typeof value === "number" ? zerosLike(like).add(value) : value);
+const asTensor = (value: Tensor | number, like: Tensor): Tensor =>
+  typeof value === "number" ? zerosLike(like).add(value) : value;
 
 /** Ties go to both operands by halves, as PyTorch's maximum and minimum. */
 function extremum(wins: "gt" | "lt"): Rule<ScalarAttrs> {
@@ -77,10 +84,16 @@ export const elementwiseRules = {
     (g, _, y) => g.div(y),
     (g, x, y) => g.mul(negative(x)).div((y as Tensor).square()),
   ),
-  // d(x^y)/dx = y x^(y-1); d/dy = x^y ln x, which is 0 where x is 0.
+  // d(x^y)/dx = y x^(y-1), which is 0 for y = 0 whatever x is; d/dy = x^y ln x, which is 0 where x is 0.
   pow: binaryRule(
     { x: true, y: true },
-    (g, x, y) => g.mul((x as Tensor).pow(typeof y === "number" ? y - 1 : y.sub(1)).mul(y)),
+    (g, x, y) => {
+      if (y === 0) return zerosLike(g);
+      const base = x as Tensor;
+      if (typeof y === "number") return g.mul(base.pow(y - 1).mul(y));
+      const slope = base.pow(y.sub(1)).mul(y);
+      return g.mul(where(y.eq(0), zerosLike(slope), slope));
+    },
     (g, x, y) => {
       const base = asTensor(x, y as Tensor);
       const positive = base.gt(0);
@@ -130,7 +143,9 @@ export const elementwiseRules = {
   relu: unaryRule("input", (g, x) => binary("reluBackward", g, x)),
   softplus: unaryRule("input", (g, x) => binary("softplusBackward", g, x)),
   // 0 at the bounds themselves, as PyTorch 2.15's; older versions have 1 there.
-  clamp: unaryRule("input", (g, x, { attrs }) => g.mul(x.gt(attrs.scalar!).to(g.dtype)).mul(x.lt(attrs.scalar2!).to(g.dtype))),
+  clamp: unaryRule("input", (g, x, { attrs }) =>
+    g.mul(x.gt(attrs.scalar!).to(g.dtype)).mul(x.lt(attrs.scalar2!).to(g.dtype)),
+  ),
   sigmoidBackward: null,
   tanhBackward: null,
   siluBackward: null,

@@ -2,7 +2,12 @@
 import { binary, linear, type MatmulAttrs, type Tensor } from "@refl/tensor";
 import { type RuleTable, sumTo } from "../tape.ts";
 
-const SLOPES = { relu: "reluBackward", gelu: "geluBackward", silu: "siluBackward", quickGelu: "quickGeluBackward" } as const;
+const SLOPES = {
+  relu: "reluBackward",
+  gelu: "geluBackward",
+  silu: "siluBackward",
+  quickGelu: "quickGeluBackward",
+} as const;
 
 export const matmulRules = {
   matmul: {
@@ -19,7 +24,11 @@ export const matmulRules = {
   linear: {
     save: ({ inputs, needs, attrs }) => {
       const active = attrs.activation !== "none";
-      return [needs[1] || active ? inputs[0]! : null, needs[0] || active ? inputs[1]! : null, active ? (inputs[2] ?? null) : null];
+      return [
+        needs[1] || active ? inputs[0]! : null,
+        needs[0] || active ? inputs[1]! : null,
+        active ? (inputs[2] ?? null) : null,
+      ];
     },
     backward: ({ saved, needs, shapes, attrs }, gradient) => {
       const [x, weight, bias] = saved as [Tensor, Tensor, Tensor | null];

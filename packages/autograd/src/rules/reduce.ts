@@ -36,7 +36,9 @@ export const reduceRules = {
     backward: ({ saved, attrs, shapes }, g) => {
       const x = saved[0]!;
       const centred = x.sub(x.mean(attrs.axes, true));
-      return [centred.mul(unreduced(g, shapes[0]!, attrs.axes)).mul(2 / (count(shapes[0]!, attrs.axes) - attrs.correction))];
+      return [
+        centred.mul(unreduced(g, shapes[0]!, attrs.axes)).mul(2 / (count(shapes[0]!, attrs.axes) - attrs.correction)),
+      ];
     },
   },
   argmax: null,

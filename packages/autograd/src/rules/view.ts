@@ -14,5 +14,9 @@ export const viewRules = {
     },
   },
   expand: { backward: ({ shapes }, g) => [sumTo(g, shapes[0]!)] },
-  slice: { backward: ({ attrs, shapes }, g) => [apply("place", [g], { shape: shapes[0]!, starts: attrs.starts, steps: attrs.steps, value: 0 })] },
+  slice: {
+    backward: ({ attrs, shapes }, g) => [
+      apply("place", [g], { shape: shapes[0]!, starts: attrs.starts, steps: attrs.steps, value: 0 }),
+    ],
+  },
 } satisfies RuleTable<ViewAttrs>;

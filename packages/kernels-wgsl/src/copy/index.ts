@@ -1,5 +1,6 @@
 /** Copy kernels: strided to strided, flat to flat, and fill. */
 import { defineKernel } from "../kernel.ts";
+import { runDefines } from "../runs.ts";
 import { copy_flat, copy_strided, fill as fillSource } from "../wgsl.gen.ts";
 
 const buffers = [
@@ -26,11 +27,16 @@ export const copyStrided = defineKernel({
     stridesO1: "vec4u",
     offsetA: "u32",
     offsetO: "u32",
-    count: "u32",
+    innerA: "u32",
+    innerO: "u32",
+    runs: "u32",
     rank: "u32",
   },
   workgroup: [64, 1, 1],
-  variants,
+  variants: variants.flatMap((v) => [
+    { ...v, ...runDefines([4]) },
+    { ...v, ...runDefines([2, 2, 2, 2, 3]) },
+  ]),
 });
 
 export const copyFlat = defineKernel({

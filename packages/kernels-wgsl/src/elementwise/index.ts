@@ -1,5 +1,6 @@
 /** Elementwise kernels: one for contiguous operands, one for strides and broadcasting; the op's expression is a define. */
 import { type Defines, defineKernel } from "../kernel.ts";
+import { runDefines } from "../runs.ts";
 import { elementwise_contiguous, elementwise_strided } from "../wgsl.gen.ts";
 import { mathFor } from "./math.ts";
 import { type ElementwiseOpName, elementwiseOps } from "./ops.ts";
@@ -69,14 +70,18 @@ export const elementwiseStrided = defineKernel({
     stridesC0: "vec4u",
     stridesC1: "vec4u",
     offsets: "vec4u",
-    count: "u32",
+    inner: "vec4u",
+    runs: "u32",
     rank: "u32",
     s0: "f32",
     s1: "f32",
   },
   workgroup: [64, 1, 1],
-  variants,
+  variants: variants.flatMap((v) => [
+    { ...v, ...runDefines([4]) },
+    { ...v, ...runDefines([2, 2, 2, 2, 3]) },
+  ]),
 });
 
-/** Elements that one workgroup of either kernel covers. */
-export const ELEMENTS_PER_GROUP = { contiguous: 1024, strided: 256 } as const;
+/** What one workgroup covers: elements of the contiguous kernel, runs of the strided one. */
+export const PER_GROUP = { elements: 1024, runs: 256 } as const;

@@ -1,5 +1,5 @@
 /** Ops that move elements: contiguous copies, casts, concatenation, placing in a larger tensor. */
-import { copyFlat, copyStrided, linearGrid } from "@refl/kernels-wgsl";
+import { copyFlat, copyStrided, cutIntoRuns, linearGrid, runDefines } from "@refl/kernels-wgsl";
 import { type DType, STORAGE } from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
@@ -25,26 +25,28 @@ export function copyInto(to: Tensor, region: Region, from: Tensor, accumulate = 
   if (count === 0) return;
   const defines = { A: STORAGE[from.dtype], O: STORAGE[to.dtype], ACCUMULATE: accumulate, TO_BOOL: to.dtype === "bool" && from.dtype !== "bool" };
   const merged = mergeAxes(from.shape, [from.strides, region.strides]);
-  const grid = linearGrid(count, 256);
   const flat = merged.shape.length === 0 || (merged.shape.length === 1 && merged.strides[0]![0] === 1 && merged.strides[1]![0] === 1);
   if (flat) {
-    from.device.run(copyFlat, defines, [from.storage, to.storage], { offsetA: from.offset, offsetO: region.offset, count }, grid);
+    from.device.run(copyFlat, defines, [from.storage, to.storage], { offsetA: from.offset, offsetO: region.offset, count }, linearGrid(count, 256));
     return;
   }
-  const [a, o] = merged.strides as [number[], number[]];
+  const cut = cutIntoRuns(merged.shape, merged.strides);
+  const [a, o] = cut.strides as [[number[], number[]], [number[], number[]]];
   const params = {
-    shape0: merged.shape.slice(0, 4),
-    shape1: merged.shape.slice(4, 8),
-    stridesA0: a.slice(0, 4),
-    stridesA1: a.slice(4, 8),
-    stridesO0: o.slice(0, 4),
-    stridesO1: o.slice(4, 8),
+    shape0: cut.shape[0],
+    shape1: cut.shape[1],
+    stridesA0: a[0],
+    stridesA1: a[1],
+    stridesO0: o[0],
+    stridesO1: o[1],
     offsetA: from.offset,
     offsetO: region.offset,
-    count,
-    rank: merged.shape.length,
+    innerA: cut.inner[0]!,
+    innerO: cut.inner[1]!,
+    runs: cut.runs,
+    rank: cut.rank,
   };
-  from.device.run(copyStrided, defines, [from.storage, to.storage], params, grid);
+  from.device.run(copyStrided, { ...defines, ...runDefines(merged.shape) }, [from.storage, to.storage], params, linearGrid(cut.runs, 256));
 }
 
 /** x itself when its memory is in row-major order from an element that vec4 loads can start at, else a copy. Records nothing: for use inside ops. */

@@ -1,5 +1,5 @@
 /** Elementwise ops: type rules, broadcasting, and the choice between the contiguous and the strided kernel. */
-import { ELEMENTS_PER_GROUP, elementwiseContiguous, elementwiseDefines, type ElementwiseOp, type ElementwiseOpName, elementwiseOps, elementwiseStrided, linearGrid } from "@refl/kernels-wgsl";
+import { cutIntoRuns, elementwiseContiguous, elementwiseDefines, type ElementwiseOp, type ElementwiseOpName, elementwiseOps, elementwiseStrided, linearGrid, PER_GROUP, runDefines } from "@refl/kernels-wgsl";
 import { type DType, isFloat, STORAGE } from "../dtype.ts";
 import { DTypeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
@@ -48,33 +48,35 @@ function run(name: ElementwiseOpName, inputs: readonly Tensor[], attrs: ScalarAt
   if (aligned) {
     const count4 = Math.ceil(count / 4);
     const offsets = inputs.map((t) => t.offset / 4);
-    first.device.run(elementwiseContiguous, defines, storages, { offsets, count4, ...scalars }, linearGrid(count, ELEMENTS_PER_GROUP.contiguous));
+    first.device.run(elementwiseContiguous, defines, storages, { offsets, count4, ...scalars }, linearGrid(count, PER_GROUP.elements));
     return out;
   }
   const merged = mergeAxes(
     shape,
     inputs.map((t) => broadcastStrides(t.shape, t.strides, shape)),
   );
-  const strides = [0, 1, 2].map((k) => merged.strides[k] ?? []);
+  const cut = cutIntoRuns(merged.shape, merged.strides);
+  const [a, b, c] = [0, 1, 2].map((k) => cut.strides[k] ?? [[], []]) as [number[], number[]][];
   first.device.run(
     elementwiseStrided,
-    defines,
+    { ...defines, ...runDefines(merged.shape) },
     storages,
     {
-      shape0: merged.shape.slice(0, 4),
-      shape1: merged.shape.slice(4, 8),
-      stridesA0: strides[0]!.slice(0, 4),
-      stridesA1: strides[0]!.slice(4, 8),
-      stridesB0: strides[1]!.slice(0, 4),
-      stridesB1: strides[1]!.slice(4, 8),
-      stridesC0: strides[2]!.slice(0, 4),
-      stridesC1: strides[2]!.slice(4, 8),
+      shape0: cut.shape[0],
+      shape1: cut.shape[1],
+      stridesA0: a![0],
+      stridesA1: a![1],
+      stridesB0: b![0],
+      stridesB1: b![1],
+      stridesC0: c![0],
+      stridesC1: c![1],
       offsets: inputs.map((t) => t.offset),
-      count,
-      rank: merged.shape.length,
+      inner: cut.inner,
+      runs: cut.runs,
+      rank: cut.rank,
       ...scalars,
     },
-    linearGrid(count, ELEMENTS_PER_GROUP.strided),
+    linearGrid(cut.runs, PER_GROUP.runs),
   );
   return out;
 }

@@ -106,16 +106,24 @@ async function readSource(file: string): Promise<ConfigSource> {
   }
 }
 
+/** Values from elsewhere than flags and files. */
+export interface OtherSources {
+  /** Layers under the config file, the lowest first. */
+  readonly under?: readonly ConfigSource[];
+  /** Values of positional arguments, over everything else. */
+  readonly over?: Readonly<Record<string, unknown>>;
+}
+
 /**
- * The resolved config of a command line: the resumed run's own config, over it the config file, over it the flags, over them `extra`
- * (values from positional arguments). Throws `DataError` or `StorageError`.
+ * The resolved config of a command line: the resumed run's own config or `under`, over it the config file, over it the flags, over them
+ * the positional arguments. Throws `DataError` or `StorageError`.
  */
 export async function readConfig<Schema extends ConfigSchema>(
   definition: ConfigDefinition<Schema>,
   collected: ConfigFlags,
-  extra: Readonly<Record<string, unknown>> = {},
+  { under = [], over = {} }: OtherSources = {},
 ): Promise<ConfigOf<Schema>> {
-  const sources: ConfigSource[] = [];
+  const sources: ConfigSource[] = [...under];
   if (collected.resume !== undefined) {
     const file = join(collected.resume, "config.json");
     try {
@@ -127,6 +135,6 @@ export async function readConfig<Schema extends ConfigSchema>(
   }
   if (collected.config !== undefined) sources.push(await readSource(collected.config));
   sources.push(...collected.flags.map(flagSource));
-  if (Object.keys(extra).length) sources.push(plainSource(extra, "command line"));
+  if (Object.keys(over).length) sources.push(plainSource(over, "command line"));
   return resolveConfig(definition, sources);
 }

@@ -2,7 +2,12 @@
 import { Command } from "commander";
 import manifest from "../package.json" with { type: "json" };
 import { addDataCommand } from "./commands/data.ts";
+import { addDemoCommand } from "./commands/demo.ts";
 import { addDoctorCommand } from "./commands/doctor.ts";
+import { addEvalCommand } from "./commands/eval.ts";
+import { addSampleCommand } from "./commands/sample.ts";
+import { addScoreCommands } from "./commands/score.ts";
+import { addTrainCommand } from "./commands/train.ts";
 import type { CommandContext } from "./drive.ts";
 import { EXIT, reportError } from "./exit.ts";
 import type { Terminal } from "./terminal.ts";
@@ -14,7 +19,15 @@ export interface CommandSlot {
   act(work: (context: CommandContext) => Promise<number | undefined>): Promise<void>;
 }
 
-const COMMANDS = [addDoctorCommand, addDataCommand];
+const COMMANDS = [
+  addDemoCommand,
+  addTrainCommand,
+  addSampleCommand,
+  addScoreCommands,
+  addEvalCommand,
+  addDataCommand,
+  addDoctorCommand,
+];
 
 /** Runs one command line (without the program's own name) and gives back the exit code. Never throws. */
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {

@@ -26,7 +26,7 @@ async function read(
   const flags = addConfigOptions(command, definition, { resume: true });
   command.action(() => {});
   await command.parseAsync(args, { from: "user" });
-  return readConfig(definition, flags, extra);
+  return readConfig(definition, flags, { over: extra });
 }
 
 describe("readConfig", () => {

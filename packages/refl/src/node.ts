@@ -1,4 +1,5 @@
 /** What `@refl/refl` offers on Node alone: run folders, files and PNG through pngjs. */
+export * from "./assets.node.ts";
 export * from "./data/check.node.ts";
 export * from "./data/folder.node.ts";
 export * from "./data/image.node.ts";

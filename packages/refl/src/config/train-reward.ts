@@ -1,16 +1,6 @@
 /** The config of `train reward`: training a reward model on ranked pictures. */
 import * as v from "valibot";
-import {
-  choice,
-  count,
-  dataEntry,
-  optimizerEntries,
-  runEntries,
-  share,
-  TASTE_NAMES,
-  taskEntries,
-  text,
-} from "./fields.ts";
+import { choice, count, optimizerEntries, runEntries, share, TASTE_NAMES, taskEntries, text } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 
 /** The entries that the demo shares with `train reward`. */
@@ -32,7 +22,6 @@ export const rewardTrainingEntries = {
 export const TrainRewardSchema = v.strictObject({
   ...runEntries("reward"),
   ...taskEntries,
-  ...dataEntry,
   comparisons: v.optional(
     text(
       "JSON file of ranked pictures (id, prompt, generations, ranking); without it the annotator ranks pictures of the base model",

@@ -119,6 +119,15 @@ export async function removeTemporaries(folder: string): Promise<void> {
     if (TEMPORARY.test(name)) await fs.rm(join(folder, name), { recursive: true, force: true });
 }
 
+/** Makes a folder and those above it, where they are not there yet. Throws `StorageError`. */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await fs.mkdir(path, { recursive: true });
+  } catch (cause) {
+    throw storageError(path, cause);
+  }
+}
+
 /** Names in a folder, sorted; empty when there is no such folder. */
 export async function listFolder(path: string): Promise<string[]> {
   try {

@@ -1,9 +1,12 @@
-/** Pictures to be scored, from files and folders on Node, each with the prompt that it was drawn for. */
+/** Pictures from files and folders on Node: to be scored, each with the prompt that it was drawn for, and as rankings to train on. */
 import { promises as fs } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { DataError } from "@refl/tensor";
+import { parseComparisons } from "../data/comparisons.ts";
 import { readImage } from "../data/image.node.ts";
-import { listFiles, readBytes, storageError } from "./files.node.ts";
+import { fitSquare } from "../data/resize.ts";
+import { type RankedPictures, rankedPictures } from "../train/pairs.ts";
+import { listFiles, readBytes, readText, storageError } from "./files.node.ts";
 import type { RgbImage } from "./grid.ts";
 import { readImageParameters } from "./parameters.ts";
 
@@ -46,4 +49,16 @@ export async function* readPrompted(files: readonly string[], prompt?: string): 
     }
     yield { file, prompt: own, image: await readImage(file) };
   }
+}
+
+/**
+ * Rankings of a comparisons file with their pictures, which it names relative to its own folder, brought to `size` x `size`.
+ * Throws `DataError` naming file and line for a broken record or picture, `StorageError` when the file cannot be read.
+ */
+export async function readRankings(file: string, size: number): Promise<RankedPictures[]> {
+  const comparisons = parseComparisons(file, await readText(file));
+  const pixels = new Map<string, Uint8Array>();
+  for (const name of new Set(comparisons.flatMap(({ generations }) => generations)))
+    pixels.set(name, fitSquare(await readImage(join(dirname(file), name)), size));
+  return rankedPictures(comparisons, (name) => pixels.get(name)!);
 }

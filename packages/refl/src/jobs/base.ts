@@ -12,12 +12,15 @@ import type { ObjectiveOptions } from "../train/objective.ts";
 import { STATE_FILE } from "../train/session.ts";
 import type { JobContext } from "./context.ts";
 import { sampleGrid } from "./grids.ts";
+import { inStage } from "./stage.ts";
 
 /** Prompts of the grids. */
 const GRID = 16;
 
 /** The loss that a base config asks for. */
-export function objectiveOf(config: Pick<TrainBaseConfig, "timestepShift" | "lossWeighting" | "minSnrGamma">): ObjectiveOptions {
+export function objectiveOf(
+  config: Pick<TrainBaseConfig, "timestepShift" | "lossWeighting" | "minSnrGamma">,
+): ObjectiveOptions {
   const { lossWeighting: kind, minSnrGamma: gamma } = config;
   return { timestepShift: config.timestepShift, weighting: kind === "min-snr" ? { kind, gamma } : { kind } };
 }
@@ -33,7 +36,11 @@ export interface BaseSummary {
  * Trains as the config says; `examples` replaces the task's own pictures. With `resume` the run goes on from its latest checkpoint.
  * Each checkpoint is a diffusers folder (the moving average, f32) with the training state beside it.
  */
-export async function* runTrainBase(config: TrainBaseConfig, context: JobContext, options: { readonly examples?: ExampleSource; readonly resume?: boolean } = {}): Run<BaseSummary> {
+export async function* runTrainBase(
+  config: TrainBaseConfig,
+  context: JobContext,
+  options: { readonly examples?: ExampleSource; readonly resume?: boolean } = {},
+): Run<BaseSummary> {
   const { device, sink, signal } = context;
   const task = taskNamed(config.task);
   const pipeline = newPipeline(task, device, config.seed, config.predictionType);
@@ -41,28 +48,38 @@ export async function* runTrainBase(config: TrainBaseConfig, context: JobContext
   const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];
   const prompts = trainPrompts(task, GRID, 1).map((p) => p.text);
   try {
-    const result = yield* trainBase({
-      ...config,
-      emaDecay: config.ema.decay,
-      pipeline,
-      objective: objectiveOf(config),
-      examples: options.examples ?? taskExamples(task),
-      ...(state ? { resume: { state, name: checkpoint.path } } : {}),
-      samples: { every: config.sampleEvery, draw: () => sampleGrid(pipeline, prompts, 1, config.samplerSteps, config.guidance) },
-      ...(sink
-        ? {
-            save: {
-              every: config.saveEvery,
-              write: async (step: number, bytes: Uint8Array) => {
-                const files = new Map<string, Uint8Array>();
-                await pipeline.save(memoryFolder(files, sink.location));
-                return (await sink.writeCheckpoint(step, { ...Object.fromEntries(files), [STATE_FILE]: bytes } satisfies CheckpointFiles)).path;
+    const result = yield* inStage("base", `${config.steps} steps of ${config.batchSize} pictures`, {}, () =>
+      trainBase({
+        ...config,
+        emaDecay: config.ema.decay,
+        pipeline,
+        objective: objectiveOf(config),
+        examples: options.examples ?? taskExamples(task),
+        ...(state ? { resume: { state, name: checkpoint.path } } : {}),
+        samples: {
+          every: config.sampleEvery,
+          draw: () => sampleGrid(pipeline, prompts, 1, config.samplerSteps, config.guidance),
+        },
+        ...(sink
+          ? {
+              save: {
+                every: config.saveEvery,
+                write: async (step: number, bytes: Uint8Array) => {
+                  const files = new Map<string, Uint8Array>();
+                  await pipeline.save(memoryFolder(files, sink.location));
+                  return (
+                    await sink.writeCheckpoint(step, {
+                      ...Object.fromEntries(files),
+                      [STATE_FILE]: bytes,
+                    } satisfies CheckpointFiles)
+                  ).path;
+                },
               },
-            },
-          }
-        : {}),
-      ...(signal ? { signal } : {}),
-    });
+            }
+          : {}),
+        ...(signal ? { signal } : {}),
+      }),
+    );
     return { ...result, parameters: pipeline.unet.parameterCount() + pipeline.textEncoder.parameterCount() };
   } finally {
     pipeline.dispose();

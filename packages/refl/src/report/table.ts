@@ -63,3 +63,27 @@ export function summaryTables(summary: DemoSummary): TableEvent[] {
     ],
   }));
 }
+
+/** One model's judgements as a table: the score, the reward where it was measured, then every part. */
+export function evaluationTable(
+  judged: Readonly<Record<PromptKind, ArmJudgement & { readonly reward?: number }>>,
+): TableEvent {
+  const kinds = PROMPT_KINDS.map((kind) => judged[kind]);
+  const names = new Set(kinds.flatMap((judgement) => Object.keys(judgement.parts)));
+  names.delete("score");
+  const rows = [
+    ["score", ...kinds.map(({ score, standardError }) => formatMean(score, standardError))],
+    ...Array.from(names, (name) => [name, ...kinds.map((judgement) => formatPart(judgement, name))]),
+  ];
+  if (kinds.some(({ reward }) => reward !== undefined))
+    rows.splice(1, 0, [
+      "reward",
+      ...kinds.map(({ reward }) => (reward === undefined ? "–" : formatMean(reward, null))),
+    ]);
+  return {
+    type: "table",
+    title: `Judge's view (${kinds[0]!.pictures} pictures each, mean ± standard error)`,
+    header: ["", ...PROMPT_KINDS.map((kind) => KIND_TITLES[kind])],
+    rows,
+  };
+}

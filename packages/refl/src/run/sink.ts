@@ -4,6 +4,11 @@ import type { SampleGrid, StageName } from "../events.ts";
 /** Data that JSON can hold. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
+/** A value as plain JSON data: what is undefined is left out. */
+export function toJson(value: unknown): Json {
+  return JSON.parse(JSON.stringify(value)) as Json;
+}
+
 /** One line of `metrics.jsonl`. `step` counts from 1; the other fields are the step's metrics. */
 export interface MetricsRecord {
   readonly stage: StageName;

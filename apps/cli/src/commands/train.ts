@@ -1,0 +1,88 @@
+/** `refl train base|reward|refl`: each trains in a run folder of its own. */
+import {
+  type ExampleSource,
+  listExamples,
+  runTrainBase,
+  runTrainRefl,
+  runTrainReward,
+  taskNamed,
+  tasteNamed,
+  trainBaseConfig,
+  trainReflConfig,
+  trainRewardConfig,
+} from "@refl/refl";
+import { partsOfFolder, readPictures, readRankings } from "@refl/refl/node";
+import type { Command } from "commander";
+import { addConfigOptions, readConfig } from "../config-options.ts";
+import { drive } from "../drive.ts";
+import { recordedJob, withResult } from "../job.ts";
+import type { CommandSlot } from "../program.ts";
+
+/** The training part of a folder of own pictures, brought to a task's size; `undefined` without a folder. */
+async function ownExamples(folder: string | undefined, task: string): Promise<ExampleSource | undefined> {
+  if (folder === undefined) return undefined;
+  const { size } = taskNamed(task);
+  const pictures = [];
+  for (const part of await partsOfFolder(folder))
+    if (part.name === "train") for await (const picture of readPictures(part, size)) pictures.push(picture);
+  return listExamples(folder, size, pictures);
+}
+
+function addBase(parent: Command, act: CommandSlot["act"]): void {
+  const command = parent.command("base").description("train a text-to-image model on captioned pictures");
+  const flags = addConfigOptions(command, trainBaseConfig, { resume: true });
+  command.action(() =>
+    act(async (context) => {
+      const config = await readConfig(trainBaseConfig, flags);
+      const examples = await ownExamples(config.data, config.task);
+      const { resume } = flags;
+      await drive(context, (signal) =>
+        recordedJob(config, resume, signal, (job, { resumed }) =>
+          withResult(runTrainBase(config, job, { resume: resumed, ...(examples ? { examples } : {}) })),
+        ),
+      );
+      return undefined;
+    }),
+  );
+}
+
+function addReward(parent: Command, act: CommandSlot["act"]): void {
+  const command = parent.command("reward").description("train a reward model on ranked pictures");
+  const flags = addConfigOptions(command, trainRewardConfig);
+  command.action(() =>
+    act(async (context) => {
+      const config = await readConfig(trainRewardConfig, flags);
+      const task = taskNamed(config.task);
+      tasteNamed(config.taste, task);
+      const rankings = config.comparisons === undefined ? undefined : await readRankings(config.comparisons, task.size);
+      await drive(context, (signal) =>
+        recordedJob(config, undefined, signal, (job) => runTrainReward(config, job, rankings)),
+      );
+      return undefined;
+    }),
+  );
+}
+
+function addRefl(parent: Command, act: CommandSlot["act"]): void {
+  const command = parent.command("refl").description("tune a text-to-image model by a reward model's gradient");
+  const flags = addConfigOptions(command, trainReflConfig);
+  command.action(() =>
+    act(async (context) => {
+      const config = await readConfig(trainReflConfig, flags);
+      tasteNamed(config.taste, taskNamed(config.task));
+      const examples = await ownExamples(config.data, config.task);
+      await drive(context, (signal) =>
+        recordedJob(config, undefined, signal, (job) => runTrainRefl(config, job, examples)),
+      );
+      return undefined;
+    }),
+  );
+}
+
+/** Adds `train` with its three trainings. */
+export function addTrainCommand({ parent, act }: CommandSlot): void {
+  const train = parent.command("train").description("train a model");
+  addBase(train, act);
+  addReward(train, act);
+  addRefl(train, act);
+}

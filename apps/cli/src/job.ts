@@ -1,0 +1,108 @@
+/** What a command on the device runs in: the device as a stage of its own, the job's context on Node, and the run's folder. */
+import { nodeFolder } from "@refl/models/node";
+import { type JobContext, type Json, type Run, type RunEvent, type RunSink, recordRun, toJson } from "@refl/refl";
+import {
+  createRunFolder,
+  hostPeakBytes,
+  openRunFolder,
+  type RunFolder,
+  shippedModels,
+  softwareVersions,
+} from "@refl/refl/node";
+import { createDevice, type Device } from "@refl/tensor";
+import { nodeHost } from "@refl/tensor/node";
+import manifest from "../package.json" with { type: "json" };
+
+/** Makes the device, runs `work` on it, and gives the device back however the work ends. Throws `NoAdapterError`. */
+export async function* onDevice<Result>(work: (device: Device) => Run<Result>): Run<Result> {
+  const start = performance.now();
+  yield { type: "stage", stage: "device" };
+  const device = await createDevice({ host: nodeHost() });
+  try {
+    yield { type: "stage-end", stage: "device", seconds: (performance.now() - start) / 1000 };
+    return yield* work(device);
+  } finally {
+    device.dispose();
+  }
+}
+
+/** The context of a job on Node. */
+export function jobContext(device: Device, sink: RunSink | null, signal: AbortSignal): JobContext {
+  return {
+    device,
+    sink,
+    signal,
+    shipped: shippedModels,
+    open: async (path) => nodeFolder(path),
+    hostPeakBytes,
+    versions: { refl: manifest.version, ...softwareVersions() },
+  };
+}
+
+/** The config values that say where a run is kept. */
+export interface RunPlace {
+  readonly name: string;
+  readonly out: string;
+  readonly keepCheckpoints?: number;
+}
+
+/** A run's folder, and whether the run goes on from a checkpoint in it. */
+export interface OpenedRun {
+  readonly sink: RunFolder;
+  readonly resumed: boolean;
+}
+
+/**
+ * A new run folder, or with `resume` that folder, its metrics cut to its latest checkpoint. The resolved config is written either way:
+ * a resumed run may have been given more steps.
+ */
+export async function openRun(config: RunPlace, resume: string | undefined): Promise<OpenedRun> {
+  const json: Json = toJson(config);
+  const options = config.keepCheckpoints === undefined ? {} : { keep: config.keepCheckpoints };
+  if (resume === undefined)
+    return { sink: await createRunFolder(config.out, config.name, json, options), resumed: false };
+  const sink = await openRunFolder(resume, options);
+  const checkpoint = await sink.findLatestCheckpoint();
+  await sink.truncateMetrics(checkpoint?.step ?? 0);
+  await sink.writeConfig(json);
+  return { sink, resumed: checkpoint !== undefined };
+}
+
+/** Runs a job on the device with its events kept in the run's folder; after the job's own result, the folder is told. */
+export function recordedJob<Result>(
+  config: RunPlace,
+  resume: string | undefined,
+  signal: AbortSignal,
+  job: (context: JobContext, run: OpenedRun) => Run<Result>,
+): Run<Result> {
+  return onDevice(async function* (device) {
+    const run = await openRun(config, resume);
+    yield { type: "note", message: `run folder: ${run.sink.location}` };
+    return yield* recordRun(job(jobContext(device, run.sink, signal), run), run.sink);
+  });
+}
+
+/** The events of `run` without its `result`, which the caller gives after work of its own. */
+export async function* withoutResult<Result>(run: Run<Result>): Run<Result> {
+  let ended = false;
+  try {
+    for (;;) {
+      const next = await run.next();
+      if (next.done) {
+        ended = true;
+        return next.value;
+      }
+      const event: RunEvent = next.value;
+      if (event.type !== "result") yield event;
+    }
+  } finally {
+    if (!ended) await run.return(undefined as Result);
+  }
+}
+
+/** `run` with what it returns as its last event. */
+export async function* withResult<Result>(run: Run<Result>): Run<Result> {
+  const summary = yield* run;
+  yield { type: "result", summary };
+  return summary;
+}

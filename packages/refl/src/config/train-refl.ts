@@ -34,7 +34,10 @@ export const reflTrainingEntries = {
   lambda: v.optional(notNegative("Weight of the reward loss relu(2 - r)"), 0.2),
   pretrainingWeight: v.optional(notNegative("Weight of the pre-training loss"), 3),
   timestepShift: v.optional(positive("Shift of the pre-training loss's times towards noise, as the base model's"), 3),
-  lossWeighting: v.optional(choice(LOSS_WEIGHTINGS, "Weighting of the pre-training loss, as the base model's"), "inverse-variance"),
+  lossWeighting: v.optional(
+    choice(LOSS_WEIGHTINGS, "Weighting of the pre-training loss, as the base model's"),
+    "inverse-variance",
+  ),
   minSnrGamma: v.optional(positive("Gamma of the min-snr weighting"), 5),
   window: v.optional(count("The graded step is drawn from the last so many steps of the sampler"), 4),
   ...optimizerEntries(2e-5, "constant", 0),
@@ -58,6 +61,11 @@ export const reflTrainingEntries = {
     {},
   ),
 };
+
+const ReflTrainingSchema = v.strictObject(reflTrainingEntries);
+
+/** The resolved values of {@link reflTrainingEntries}. */
+export type ReflTrainingConfig = v.InferOutput<typeof ReflTrainingSchema>;
 
 /** Schema of the config of `train refl`. */
 export const TrainReflSchema = v.strictObject({

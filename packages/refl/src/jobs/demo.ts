@@ -1,18 +1,14 @@
 /** The demo: a shipped base model draws, an annotator ranks, a reward model learns, ReFL and a control tune, and both judges compare. */
 import { TextToImagePipeline, type WordTokenizer } from "@refl/models";
 import type { DemoConfig } from "../config/demo.ts";
-import { planesToBytes } from "../data/pixels.ts";
-import { intAt, streamOf } from "../data/random.ts";
 import { testPrompts } from "../data/splits/test.ts";
-import { trainPrompts, validationPrompts } from "../data/splits/train.ts";
-import type { PictureTask, Prompt } from "../data/task.ts";
+import { trainPrompts } from "../data/splits/train.ts";
+import type { PictureTask } from "../data/task.ts";
 import { taskNamed } from "../data/tasks.ts";
 import { type ArmPictures, judgeArm, judgePicturesOf } from "../evaluate/arms.ts";
 import { drawPictures } from "../evaluate/pictures.ts";
 import { SecondJudge } from "../evaluate/second-judge.ts";
 import type { Run } from "../events.ts";
-import { aggregate } from "../judge/aggregate.ts";
-import { rank } from "../judge/annotator.ts";
 import { type Taste, tasteNamed } from "../judge/taste.ts";
 import { loadClassifier, rewardFromBlip, type TaskModels } from "../models.ts";
 import { modelPreset } from "../presets.ts";
@@ -21,20 +17,18 @@ import { summaryTables } from "../report/table.ts";
 import type { ReportPicture } from "../report/html.ts";
 import { ARMS, type ArmJudgement, type ArmName, checkSummary, type DemoSummary, SUMMARY_VERSION } from "../report/summary.ts";
 import type { ImageReward } from "../scorers/image-reward.ts";
-import { taskExamples } from "../train/examples.ts";
-import { type RankedPictures, rankedPictures } from "../train/pairs.ts";
-import { type Look, type ReflResult, trainRefl } from "../train/refl.ts";
-import { type RewardTrainingResult, trainRewardModel } from "../train/reward.ts";
-import { objectiveOf } from "./base.ts";
+import type { RankedPictures } from "../train/pairs.ts";
+import type { ReflResult } from "../train/refl.ts";
+import { trainRewardModel } from "../train/reward.ts";
 import type { JobContext } from "./context.ts";
-import { imageAt } from "./grids.ts";
-import { inStage, type StageSeconds } from "./stage.ts";
 import { weightsDigest } from "./digest.ts";
+import { imageAt } from "./grids.ts";
+import { drawAndRank } from "./ranking.ts";
+import { tuneArm } from "./refl.ts";
+import { inStage, type StageSeconds } from "./stage.ts";
 
 /** Rankings of further prompts that neither train the reward model nor choose its checkpoint: its held-out accuracy is theirs. */
 const HELD_OUT = 30;
-/** Pictures of validation prompts that the judge looks at during tuning. */
-const LOOK = 48;
 /** Pictures in the report for each kind of prompts. */
 const SHOWN = 12;
 
@@ -53,8 +47,6 @@ interface Ranked {
 /** The arms' pictures on one kind of prompts, best of 4 included. */
 type Gallery = Record<ArmName, ArmPictures>;
 
-const PROMPT = streamOf("refl prompt");
-
 /** Runs the whole loop. Pure in the config: the same config on the same adapter gives the same numbers. */
 export async function* runDemo(config: DemoConfig, context: JobContext): Run<DemoResult> {
   const { device, signal } = context;
@@ -66,16 +58,17 @@ export async function* runDemo(config: DemoConfig, context: JobContext): Run<Dem
   const loaded = yield* inStage("load", `${config.task}: base model, BLIP and second judge`, seconds, () => load(task, config, context));
   const { base, models, scorer } = loaded;
   const second = new SecondJudge(loaded.classifier, device, task);
-  const ranked = yield* drawAndRank(task, config, base, seconds, context);
+  const ranked = yield* drawRankings(task, config, base, seconds, signal);
   signal?.throwIfAborted();
-  const reward = yield* inStage("reward", `reward model on ${ranked.training.length} rankings`, seconds, () => trainReward(task, config, scorer, ranked, signal));
+  const reward = yield* inStage("reward", `reward model on ${ranked.training.length} rankings`, seconds, () => trainRewardModel({ ...config.reward, ...ranked, scorer, size: task.size, seed: config.seed, ...(signal ? { signal } : {}) }));
   yield { type: "note", message: `reward model: ${(100 * reward.heldOutAccuracy).toFixed(1)} % of ${reward.heldOutPairs} held-out pairs right` };
   signal?.throwIfAborted();
+  const sampling = { seed: config.seed, samplerSteps: config.samplerSteps, guidance: config.guidance };
   const arms: Partial<Record<"control" | "refl", { pipeline: TextToImagePipeline; result: ReflResult }>> = {};
   for (const arm of ["refl", "control"] as const) {
     const pipeline = await TextToImagePipeline.fromFolder(models.base, device);
     const message = arm === "refl" ? `ReFL, taste ${taste.name}` : "control: same data and steps, no reward";
-    const result = yield* inStage(arm, message, seconds, () => tune(arm, pipeline, task, taste, config, scorer, signal));
+    const result = yield* inStage(arm, message, seconds, () => tuneArm({ arm, task, taste, config: { ...config.refl, ...sampling }, pipeline, scorer, ...(signal ? { signal } : {}) }));
     arms[arm] = { pipeline, result };
     signal?.throwIfAborted();
   }
@@ -123,78 +116,13 @@ async function load(task: PictureTask, config: DemoConfig, { device, shipped }: 
   return { models, base, scorer, classifier: await loadClassifier(models.classifier, device) };
 }
 
-/** Pictures of `prompts`, `each` of them per prompt next to each other; picture k of prompt i has seed `seed` and a number of its own. */
-const repeated = (prompts: readonly Prompt[], each: number): string[] => prompts.flatMap((p) => new Array<string>(each).fill(p.text));
-
-async function* drawAndRank(task: PictureTask, config: DemoConfig, base: TextToImagePipeline, seconds: StageSeconds, { signal }: JobContext): Run<Ranked> {
-  const { prompts: count, imagesPerPrompt: each, seed } = config;
-  const prompts = trainPrompts(task, count + HELD_OUT, seed);
-  const texts = repeated(prompts, each);
-  const seeds = texts.map((_, i) => seed * 100_000 + i);
-  const options = { samplerSteps: config.samplerSteps, guidance: config.guidance, stage: "generate" as const, ...(signal ? { signal } : {}) };
-  const rgb = yield* inStage("generate", `${texts.length} pictures for ${prompts.length} prompts`, seconds, () => drawPictures(base, texts, seeds, options));
-  signal?.throwIfAborted();
-  return yield* inStage("annotate", `taste ${config.taste}`, seconds, async () => {
-    const nameOf = (item: number, place: number): string => `${item}/${place}`;
-    const comparisons = rank(task, rgb, prompts, { seed, taste: config.taste, nameOf, idOf: String });
-    const pictureOf = (name: string): Uint8Array => {
-      const [item, place] = name.split("/").map(Number) as [number, number];
-      const index = item * each + place;
-      return planesToBytes(rgb, task.size * task.size, index * 3 * task.size * task.size);
-    };
-    const parts: Ranked = { training: [], validation: [], heldOut: [] };
-    const validationFrom = Math.floor(count * (1 - config.reward.validationShare));
-    for (const comparison of comparisons) {
-      const item = Number(comparison.id);
-      const part = item >= count ? parts.heldOut : item >= validationFrom ? parts.validation : parts.training;
-      part.push(...rankedPictures([comparison], pictureOf));
-    }
-    return parts;
-  });
-}
-
-async function* trainReward(task: PictureTask, config: DemoConfig, scorer: ImageReward, ranked: Ranked, signal: AbortSignal | undefined): Run<RewardTrainingResult> {
-  return yield* trainRewardModel({ ...config.reward, ...ranked, scorer, size: task.size, seed: config.seed, ...(signal ? { signal } : {}) });
-}
-
-/** One arm's tuning; the control is the same run with λ = 0, for as many steps, its weights chosen by the same looks. */
-async function* tune(
-  arm: "refl" | "control",
-  pipeline: TextToImagePipeline,
-  task: PictureTask,
-  taste: Taste,
-  config: DemoConfig,
-  scorer: ImageReward,
-  signal: AbortSignal | undefined,
-): Run<ReflResult> {
-  const { refl, seed } = config;
-  const prompts = trainPrompts(task, 1024, seed + 1);
-  const looked = validationPrompts(task, LOOK, seed);
-  const look = async (): Promise<Look> => {
-    const texts = looked.map((p) => p.text);
-    const drawn = await pipeline.generate({ prompts: texts, seeds: 7, steps: config.samplerSteps, guidanceScale: config.guidance });
-    const rgb = (await drawn.data()) as Float32Array;
-    drawn.dispose();
-    const { mean, standardError } = aggregate(judgePicturesOf(task, taste, { rgb, attributes: looked.map((p) => p.attributes) }).scores);
-    const rewards = await scorer.score(texts, rgb, task.size);
-    return { judge: mean, standardError, reward: rewards.reduce((a, b) => a + b, 0) / rewards.length };
-  };
-  return yield* trainRefl({
-    ...refl,
-    emaDecay: refl.ema.decay,
-    pipeline,
-    scorer,
-    prompt: (s, index) => prompts[intAt(s, PROMPT, index, prompts.length)]!.text,
-    examples: taskExamples(task),
-    objective: objectiveOf(refl),
-    lambda: arm === "refl" ? refl.lambda : 0,
-    pretrainingBatchSize: refl.variant === "paper" ? refl.pretrainingBatchSize : 0,
-    samplerSteps: config.samplerSteps,
-    seed,
-    stage: arm,
-    validation: refl.earlyStop ? { every: refl.earlyStop.everySteps, patience: refl.earlyStop.patience, look } : null,
-    ...(signal ? { signal } : {}),
-  });
+async function* drawRankings(task: PictureTask, config: DemoConfig, base: TextToImagePipeline, seconds: StageSeconds, signal: AbortSignal | undefined): Run<Ranked> {
+  const { prompts: count } = config;
+  const prompts = trainPrompts(task, count + HELD_OUT, config.seed);
+  const rankings = yield* drawAndRank(task, base, prompts, { ...config, ...(signal ? { signal } : {}) }, seconds);
+  const validationFrom = Math.floor(count * (1 - config.reward.validationShare));
+  const part = (from: number, to: number): RankedPictures[] => rankings.filter(({ item }) => item >= from && item < to);
+  return { training: part(0, validationFrom), validation: part(validationFrom, count), heldOut: part(count, count + HELD_OUT) };
 }
 
 /** Every arm's pictures of the same prompts and seeds; best of 4 takes, by the reward model, the best of base's picture and three more. */

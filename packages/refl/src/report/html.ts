@@ -200,21 +200,13 @@ function training(summary: DemoSummary): string {
   ].join("\n");
 }
 
-/** For each of these parts the arm nearest to this end is marked; other parts mean different things to different tastes. */
-const BETTER: Readonly<Record<string, "high" | "low">> = {
-  score: "high",
-  alignment: "high",
-  fidelity: "high",
-  object: "high",
-  frechetDistance: "low",
-  diversity: "high",
-};
+/** Parts of which more is better whatever the taste: the arm with most is marked. */
+const BETTER = new Set(["score", "fidelity", "object", "recognised", "diversity"]);
 
 function bestArms(values: readonly (number | undefined)[], name: string): boolean[] {
   const known = values.filter((value): value is number => value !== undefined);
-  const end = BETTER[name];
-  if (!end || known.length < 2) return values.map(() => false);
-  const best = end === "high" ? Math.max(...known) : Math.min(...known);
+  if (!BETTER.has(name) || known.length < 2) return values.map(() => false);
+  const best = Math.max(...known);
   // Nothing is marked where all arms are equal.
   return values.map((value) => value === best && known.some((other) => other !== best));
 }
@@ -250,7 +242,7 @@ function judgeTable(summary: DemoSummary): string {
   return [
     "<section><h2>What the judge says</h2>",
     '<p class="soft">All arms drew the same prompts from the same seeds. Best of 4: the base model’s picture that the reward model likes best of four.',
-    "A shaded cell is the best of its row, where higher or lower is better whatever the taste.</p>",
+    "A shaded cell is the best of its row, where more is better whatever the taste.</p>",
     '<div class="card scroll"><table><caption>Mean ± standard error</caption>',
     `<thead><tr><th scope="col"><span class="soft">part</span></th>${head}</tr></thead>`,
     ...body,

@@ -13,9 +13,11 @@ import { pictureStreams, uniforms } from "./streams.ts";
 export interface RewardTrainingOptions {
   /** The scorer whose model is trained; it starts as a pre-trained BLIP with a fresh head. */
   readonly scorer: ImageReward;
-  /** Rankings whose pairs train, and rankings of other prompts that choose the checkpoint. */
+  /** Rankings whose pairs train, and rankings of other prompts whose loss chooses the checkpoint. */
   readonly training: readonly RankedPictures[];
   readonly validation: readonly RankedPictures[];
+  /** Rankings that the reported accuracy is measured on, best of prompts that neither of the others has. */
+  readonly heldOut: readonly RankedPictures[];
   /** Height and width of the pictures. */
   readonly size: number;
   readonly epochs: number;
@@ -130,7 +132,7 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   const { mean, deviation } = await rewardStatistics(scorer, training, size);
   model.mean = mean;
   model.std = deviation;
-  const heldOut = await evaluatePairs(scorer, validation, size);
+  const heldOut = await evaluatePairs(scorer, options.heldOut, size);
   const trainingPairs = strictPairs(training.map((r) => r.ranking)).length;
   return { heldOutAccuracy: heldOut.accuracy, heldOutPairs: heldOut.pairs, trainingPairs, mean, deviation, curve };
 }

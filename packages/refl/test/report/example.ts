@@ -17,9 +17,9 @@ function judgement(score: number, vivid: number, unseen: boolean): ArmJudgement 
       object: part(unseen ? 0.71 : 0.86),
       background: part(unseen ? 0.42 : 0.83),
       layout: part(0.96, 0.01),
-      objectRecognised: part(unseen ? 0.69 : 0.84),
+      recognised: part(unseen ? 0.69 : 0.84),
       diversity: part(0.21 - vivid / 20, 0.004),
-      frechetDistance: part(31 - 20 * vivid, null),
+      frechet: part(31 - 20 * vivid, null),
     },
   };
 }

@@ -83,7 +83,7 @@ describe("summary", () => {
     const [unseen, seen] = summaryTables(exampleSummary);
     expect(unseen?.header).toEqual(["", "base", "control", "ReFL", "best of 4"]);
     expect(unseen?.rows[0]).toEqual(["score", "0.540 ± 0.015", "0.546 ± 0.015", "0.617 ± 0.015", "0.592 ± 0.015"]);
-    expect(unseen?.rows.map((row) => row[0])).toContain("objectRecognised");
+    expect(unseen?.rows.map((row) => row[0])).toContain("recognised");
     expect(seen?.rows[0]?.[3]).toBe("0.790 ± 0.015");
   });
 });
@@ -121,8 +121,8 @@ describe("report", () => {
       "0.617 ± 0.015",
       "+0.071 ± 0.022",
       "84.3 %",
-      "objectRecognised",
-      "frechetDistance",
+      "recognised",
+      "frechet",
       "llvmpipe",
       "software adapter",
       "4 min 22 s",

@@ -1,4 +1,7 @@
-/** Floor 3: layers, models, schedulers, tokenizers and checkpoint formats. */
+/** Floor 3: layers, models, pipelines, schedulers, tokenizers and checkpoint formats. */
 export * from "./formats/index.ts";
+export * from "./models/index.ts";
+export * from "./nn/index.ts";
+export * from "./pipelines/index.ts";
 export * from "./schedulers/index.ts";
 export * from "./tokenizers/index.ts";

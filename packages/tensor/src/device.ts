@@ -183,8 +183,9 @@ export class Device {
   }
 
   /**
-   * Awaits the queue. Where the host's event loop polls while it awaits, most of the expected time is rested first: the same number of
-   * dispatches as last time is expected to take as long as last time.
+   * Awaits the queue. Where the host's event loop polls while it awaits, most of the expected time is rested first. The same number of
+   * dispatches is expected to take as long as last time, but no more than half as long again as was expected then: a wait for a pipeline's
+   * compilation, or for other work of as many dispatches, must not be rested through the next time.
    */
   async #wait(done: () => Promise<unknown>): Promise<void> {
     const work = this.#stream.dispatches - this.#dispatchesAtWait;
@@ -201,8 +202,10 @@ export class Device {
       throw new ReflError("webgpu", `reading back failed: ${cause instanceof Error ? cause.message : String(cause)}`, 1, { cause });
     }
     const total = performance.now() - start;
-    // Hardly any wait after the rest means that the rest may have been too long: expect less next time.
-    if (this.#rest && this.#waits.size < 4096) this.#waits.set(work, total - rested < 0.05 * total ? rested * 0.9 : total);
+    if (this.#rest && (this.#waits.size < 4096 || this.#waits.has(work))) {
+      const tooLong = total - rested < 0.05 * total;
+      this.#waits.set(work, tooLong ? expected / 2 : Math.min(total, Math.max(4, 1.5 * expected)));
+    }
     if (this.#failure) throw this.#failure;
   }
 

@@ -1,7 +1,32 @@
 /** Test operands on a device, in the memory layout that a case asks for. */
-import type { NdArray, OpCase, OperandSpec } from "@refl/kernels-wgsl/testing";
-import type { Device, Tensor } from "../src/index.ts";
-import { tensor } from "../src/index.ts";
+import { drawOperand, type NdArray, type OpCase, type OperandSpec } from "@refl/kernels-wgsl/testing";
+import { type Device, fromHalf, type Tensor, tensor, toHalf } from "../src/index.ts";
+
+/** The operands of a row, rounded to what its element types hold. */
+export function drawOperands(c: OpCase): NdArray[] {
+  return c.inputs.map((spec, i) => {
+    const drawn = drawOperand(spec, 17 * i + 3);
+    return spec.dtype === "f16" ? { ...drawn, data: drawn.data.map((x) => fromHalf(toHalf(x))) } : drawn;
+  });
+}
+
+/** Operands that are f32 whatever the op's element type: statistics, and what cross-entropy gives and takes beside the logits. */
+const ALWAYS_F32: Readonly<Record<string, readonly number[]>> = {
+  layerNormBackward: [2],
+  groupNormBackward: [2],
+  crossEntropyBackward: [0, 3, 4],
+};
+
+/** The row with its float operands stored as f16, or null where it has none or casts. The result is rounded to f16: 2⁻¹¹ of its size. */
+export function halfForm(c: OpCase): OpCase | null {
+  const inputs = c.inputs.map((spec, i): OperandSpec =>
+    (spec.dtype ?? "f32") === "f32" && spec.values !== "bool" && !ALWAYS_F32[c.op]?.includes(i)
+      ? { ...spec, dtype: "f16" }
+      : spec,
+  );
+  if (c.op === "cast" || inputs.every((spec) => spec.dtype !== "f16")) return null;
+  return { ...c, inputs, tolerance: 1e-3 };
+}
 
 /** Places dense values as the spec's layout says: the view that comes back has the spec's shape. */
 export function place(device: Device, spec: OperandSpec, values: NdArray): Tensor {
@@ -39,14 +64,17 @@ export function caseName(c: OpCase): string {
   return `${c.op} ${operands} ${JSON.stringify(c.attrs)}`;
 }
 
-/** max |a − b| / max |b|; the floor keeps references that are all near 0 from dividing by nothing. */
+/** max |a − b| / max |b|; the floor keeps references that are all near 0 from dividing by nothing. A NaN fits only a NaN, an infinity only itself. */
 export function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (found.length !== expected.length) return Number.POSITIVE_INFINITY;
   let worst = 0;
   let size = 1e-3;
   for (let i = 0; i < expected.length; i++) {
-    const d = Math.abs(found[i]! - expected[i]!);
-    if (!(d <= worst)) worst = Object.is(found[i], expected[i]) || (Number.isNaN(found[i]!) && Number.isNaN(expected[i]!)) ? worst : d;
-    if (Number.isFinite(expected[i]!)) size = Math.max(size, Math.abs(expected[i]!));
+    const [a, b] = [found[i]!, expected[i]!];
+    if (Number.isFinite(b)) size = Math.max(size, Math.abs(b));
+    if (a === b || (Number.isNaN(a) && Number.isNaN(b))) continue;
+    const difference = Math.abs(a - b);
+    worst = Math.max(worst, Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference);
   }
   return worst / size;
 }

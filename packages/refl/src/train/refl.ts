@@ -1,6 +1,6 @@
 /** ReFL: the reward's gradient, back through reward model, picture and one sampler step, into the diffusion model's weights. */
 import { backward, noGrad } from "@refl/autograd";
-import { predictOriginal, previousSample, type TextToImagePipeline } from "@refl/models";
+import { addLora, predictOriginal, previousSample, type TextToImagePipeline } from "@refl/models";
 import { full, randn, scope, type Tensor } from "@refl/tensor";
 import { intAt, streamOf } from "../data/random.ts";
 import type { Run } from "../events.ts";
@@ -32,6 +32,8 @@ export interface ReflOptions extends LearningRate {
   /** The graded step is one of the last `window` steps of the sampler. */
   readonly window: number;
   readonly samplerSteps: number;
+  /** Low-rank adapters on the attention projections instead of all weights; they are merged into the UNet at the end. */
+  readonly lora: { readonly rank: number } | null;
   readonly weightDecay: number;
   readonly gradientClip: number;
   readonly emaDecay: number;
@@ -103,8 +105,9 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
   const { pipeline, scorer, stage, steps, seed, lambda, signal, validation } = options;
   pipeline.textEncoder.requiresGrad(false);
   scorer.model.requiresGrad(false);
-  pipeline.unet.requiresGrad(true);
-  const session = new TrainingSession(pipeline.device, pipeline.unet.namedParameters(), options);
+  pipeline.unet.requiresGrad(options.lora === null);
+  const adapters = options.lora && addLora(pipeline.unet, options.lora).initialize(pipeline.device, seed);
+  const session = new TrainingSession(pipeline.device, (adapters ?? pipeline.unet).namedParameters(), options);
   const curve: (Look & { step: number })[] = [];
   let best = { judge: Number.NEGATIVE_INFINITY, step: 0, weights: session.snapshot() };
   let looksSinceBest = 0;
@@ -133,9 +136,12 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
       session.restoreSnapshot(average);
       for (const t of average) t.dispose();
     }
+    adapters?.merge();
   } finally {
     for (const t of best.weights) t.dispose();
     session.dispose();
+    adapters?.detach();
+    adapters?.dispose();
   }
   const stoppedEarly = session.step < steps && !signal?.aborted;
   return { curve, kept: validation ? best.step : session.step, lastStep: session.step, stoppedEarly };

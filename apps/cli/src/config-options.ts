@@ -36,7 +36,6 @@ const PLACEHOLDERS: Readonly<Record<ConfigOption["kind"], string>> = {
 };
 
 function readValue(option: ConfigOption, text: string): unknown {
-  if (option.nullable && text === "null") return null;
   // What is no number stays text: the schema then tells what it expected and what it found.
   if (option.kind === "number" && text.trim() !== "" && !Number.isNaN(Number(text))) return Number(text);
   return text;

@@ -4,6 +4,7 @@ import { type JobContext, type Json, type Run, type RunEvent, type RunSink, reco
 import {
   createRunFolder,
   hostPeakBytes,
+  modelFolderAt,
   openRunFolder,
   type RunFolder,
   shippedModels,
@@ -33,7 +34,7 @@ export function jobContext(device: Device, sink: RunSink | null, signal: AbortSi
     sink,
     signal,
     shipped: shippedModels,
-    open: async (path) => nodeFolder(path),
+    open: async (path) => nodeFolder(await modelFolderAt(path)),
     hostPeakBytes,
     versions: { refl: manifest.version, ...softwareVersions() },
   };
@@ -68,7 +69,7 @@ export async function openRun(config: RunPlace, resume: string | undefined): Pro
   return { sink, resumed: checkpoint !== undefined };
 }
 
-/** Runs a job on the device with its events kept in the run's folder; after the job's own result, the folder is told. */
+/** Runs a job on the device with its events kept in the run's folder, of which nothing stays when the job fails before it began. */
 export function recordedJob<Result>(
   config: RunPlace,
   resume: string | undefined,
@@ -77,8 +78,12 @@ export function recordedJob<Result>(
 ): Run<Result> {
   return onDevice(async function* (device) {
     const run = await openRun(config, resume);
-    yield { type: "note", message: `run folder: ${run.sink.location}` };
-    return yield* recordRun(job(jobContext(device, run.sink, signal), run), run.sink);
+    try {
+      yield { type: "note", message: `run folder: ${run.sink.location}` };
+      return yield* recordRun(job(jobContext(device, run.sink, signal), run), run.sink);
+    } finally {
+      await run.sink.discardIfEmpty();
+    }
   });
 }
 

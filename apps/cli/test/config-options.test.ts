@@ -46,7 +46,7 @@ describe("readConfig", () => {
     expect(await read(trainBaseConfig, ["--set", "steps=6", "--steps=5"])).toMatchObject({ steps: 5 });
   });
 
-  it("knows nested, boolean, null and list flags", async () => {
+  it("knows nested, boolean and list flags, and null", async () => {
     const refl = await read(trainReflConfig, [
       "--reward",
       "r",
@@ -57,7 +57,9 @@ describe("readConfig", () => {
       "9",
     ]);
     expect(refl).toMatchObject({ lora: { rank: 8 }, control: false, earlyStop: { everySteps: 10, patience: 9 } });
-    expect(await read(trainBaseConfig, ["--min-snr-gamma", "null"])).toMatchObject({ minSnrGamma: null });
+    expect(await read(trainReflConfig, ["--reward", "r", "--set", "earlyStop=null"])).toMatchObject({
+      earlyStop: null,
+    });
     expect(await read(sampleConfig, ["--prompts", "a", "--prompts", "b c"])).toMatchObject({ prompts: ["a", "b c"] });
     expect(await read(sampleConfig, [], { prompts: ["x"] })).toMatchObject({ prompts: ["x"] });
   });

@@ -39,6 +39,15 @@ describe("ProgressMeter", () => {
     expect(state.eta).toBeCloseTo(4);
   });
 
+  it("counts steps by their numbers, and begins anew where they do", () => {
+    const meter = new ProgressMeter(0);
+    meter.step(step(64, 256), 1000);
+    meter.step(step(128, 256), 2000);
+    expect(meter.step(step(192, 256), 3000)).toMatchObject({ rate: 64, eta: 1 });
+    expect(meter.step(step(64, 256), 5000).rate).toBeUndefined();
+    expect(meter.step(step(128, 256), 7000)).toMatchObject({ rate: 32, eta: 4 });
+  });
+
   it("smooths the loss without the bias of its start", () => {
     const meter = new ProgressMeter(0);
     expect(meter.step(step(1, 9, { loss: 4 }), 0).loss).toBeCloseTo(4);

@@ -25,9 +25,10 @@ export interface ProgressState {
 /** Follows one stage. `start` and all times are milliseconds of one steady clock. */
 export class ProgressMeter {
   readonly #start: number;
-  /** Times at which recent steps ended, those of the warm-up left out but for the last of them. */
-  readonly #ends: number[] = [];
+  /** When recent steps ended, those of the warm-up left out but for the last of them. */
+  #ends: { readonly step: number; readonly time: number }[] = [];
   #seen = 0;
+  #last = 0;
   #smoothed = 0;
   #weight = 0;
 
@@ -35,17 +36,20 @@ export class ProgressMeter {
     this.#start = start;
   }
 
-  /** Takes one step that ended at `now`. */
+  /** Takes one step that ended at `now`. A step number that is no higher than the one before begins a new count in the same stage. */
   step(event: StepEvent, now: number): ProgressState {
-    if (++this.#seen >= WARM_UP_STEPS) this.#ends.push(now);
+    if (event.step <= this.#last) this.#ends = [];
+    this.#last = event.step;
+    if (++this.#seen >= WARM_UP_STEPS) this.#ends.push({ step: event.step, time: now });
     if (this.#ends.length > RECENT_STEPS + 1) this.#ends.shift();
     const loss = event.metrics["loss"];
     if (loss !== undefined) {
       this.#smoothed += LOSS_WEIGHT * (loss - this.#smoothed);
       this.#weight += LOSS_WEIGHT * (1 - this.#weight);
     }
-    const span = (now - (this.#ends[0] ?? now)) / 1000;
-    const rate = this.#ends.length > 1 && span > 0 ? (this.#ends.length - 1) / span : undefined;
+    const first = this.#ends[0];
+    const seconds = first ? (now - first.time) / 1000 : 0;
+    const rate = first && seconds > 0 ? (event.step - first.step) / seconds : undefined;
     return {
       rate,
       loss: this.#weight ? this.#smoothed / this.#weight : undefined,

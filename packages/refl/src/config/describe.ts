@@ -9,21 +9,10 @@ export interface ConfigOption {
   readonly kind: "number" | "boolean" | "string" | "choice" | "list";
   /** The names to choose from, for kind `choice`. */
   readonly choices: readonly string[];
-  /** Whether `null` (nothing) may be given. */
-  readonly nullable: boolean;
   /** Default of the schema, `undefined` when there is none; a task's preset may differ. */
   readonly default: unknown;
   readonly description: string;
 }
-
-const isNullable = (schema: v.GenericSchema): boolean => {
-  let inner: v.GenericSchema = schema;
-  while ("wrapped" in inner) {
-    if (inner.type === "nullable" || inner.type === "nullish") return true;
-    inner = inner.wrapped as v.GenericSchema;
-  }
-  return false;
-};
 
 function descriptionOf(schema: v.GenericSchema): string {
   let inner: v.GenericSchema = schema;
@@ -61,7 +50,6 @@ export function describeConfig(schema: v.GenericSchema, path: readonly string[] 
         path: here,
         kind,
         choices,
-        nullable: isNullable(entry),
         default: defaultOf(entry),
         description: descriptionOf(entry),
       },
@@ -81,9 +69,8 @@ function cell(value: unknown): string {
 
 /** A Markdown table of a schema's options. */
 export function configTable(schema: v.GenericSchema): string {
-  const rows = describeConfig(schema).map(({ path, kind, choices, nullable, default: value, description }) => {
-    const kinds =
-      (kind === "choice" ? choices.map((name) => `\`${name}\``).join(", ") : kind) + (nullable ? " or `null`" : "");
+  const rows = describeConfig(schema).map(({ path, kind, choices, default: value, description }) => {
+    const kinds = kind === "choice" ? choices.map((name) => `\`${name}\``).join(", ") : kind;
     return `| \`${path.join(".")}\` | \`--${flagName(path)}\` | ${kinds} | ${cell(value)} | ${description} |`;
   });
   return ["| key | flag | values | default | meaning |", "| --- | --- | --- | --- | --- |", ...rows].join("\n");

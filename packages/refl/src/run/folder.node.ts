@@ -1,13 +1,14 @@
 /** The run's place as a folder: `runs/<name>-<n>/` with config.json, metrics.jsonl, samples/ and checkpoints/. */
 import { promises as fs } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { StorageError } from "@refl/models";
-import { DataError } from "@refl/tensor";
+import { CheckpointError, DataError } from "@refl/tensor";
 import type { SampleGrid, StageName } from "../events.ts";
 import {
   exists,
   listFiles,
   listFolder,
+  makeFolder,
   readBytes,
   readText,
   removeFolder,
@@ -104,11 +105,7 @@ export class RunFolder implements RunSink {
   async writeSamples(stage: StageName, step: number, grid: SampleGrid): Promise<string> {
     const folder = join(this.location, "samples");
     const path = join(folder, `${stage}-${stepName(step)}.png`);
-    try {
-      await fs.mkdir(folder, { recursive: true });
-    } catch (cause) {
-      throw storageError(folder, cause);
-    }
+    await makeFolder(folder);
     await writeFileAtomic(path, encodePng(grid, { captions: grid.captions.join("\n") }));
     return path;
   }
@@ -153,9 +150,16 @@ export class RunFolder implements RunSink {
   }
 
   async writeFile(name: string, data: Uint8Array | string): Promise<string> {
-    const path = join(this.location, name);
+    const path = join(this.location, ...name.split("/"));
+    await makeFolder(dirname(path));
     await writeFileAtomic(path, data);
     return path;
+  }
+
+  /** Removes the folder when nothing but its config came into it: the run failed before it began. */
+  async discardIfEmpty(): Promise<void> {
+    const names = await listFolder(this.location);
+    if (names.every((name) => name === "config.json")) await removeFolder(this.location);
   }
 
   /** Lines written before a checkpoint must not be younger than it after a power cut. */
@@ -216,11 +220,7 @@ export async function createRunFolder(
 }
 
 async function makeNumberedFolder(root: string, name: string): Promise<string> {
-  try {
-    await fs.mkdir(root, { recursive: true });
-  } catch (cause) {
-    throw storageError(root, cause);
-  }
+  await makeFolder(root);
   const taken = (await listFolder(root))
     .filter((entry) => entry.startsWith(`${name}-`))
     .map((entry) => entry.slice(name.length + 1))
@@ -249,4 +249,22 @@ export async function openRunFolder(location: string, options: RunFolderOptions 
   await removeTemporaries(join(location, "checkpoints"));
   await removeTemporaries(join(location, "samples"));
   return new RunFolder(location, options);
+}
+
+/**
+ * The model folder that a path means: itself, or the best checkpoint (else the latest) where it is a run's folder.
+ * Throws `CheckpointError` when it holds no model.
+ */
+export async function modelFolderAt(path: string): Promise<string> {
+  const holdsModel = async (folder: string): Promise<boolean> =>
+    (await exists(join(folder, "model_index.json"))) || (await exists(join(folder, "model.safetensors")));
+  if (await holdsModel(path)) return path;
+  const run = new RunFolder(path);
+  const checkpoint = (await run.findBestCheckpoint()) ?? (await run.findLatestCheckpoint());
+  if (checkpoint && (await holdsModel(checkpoint.path))) return checkpoint.path;
+  const missing = (await exists(path)) ? "" : "no such folder; ";
+  throw new CheckpointError(
+    path,
+    `${missing}expected a model folder (with model_index.json or model.safetensors) or a run's folder with checkpoints`,
+  );
 }

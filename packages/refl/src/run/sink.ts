@@ -57,7 +57,7 @@ export interface RunSink {
   findBestCheckpoint(): Promise<Checkpoint | undefined>;
   /** The bytes of all files of a checkpoint by relative path. */
   readCheckpoint(checkpoint: Checkpoint): Promise<Record<string, Uint8Array>>;
-  /** Any other file of the run (`summary.json`, `report.html`), whole or not at all. Gives back its path. */
+  /** Any other file of the run (`summary.json`, `control/model_index.json`), whole or not at all. Gives back its path. */
   writeFile(name: string, data: Uint8Array | string): Promise<string>;
 }
 

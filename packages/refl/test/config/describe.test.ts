@@ -39,12 +39,11 @@ describe.each(definitions)("$command", ({ schema }) => {
   });
 });
 
-it("tells kinds, choices, defaults and what may be null", () => {
+it("tells kinds, choices and defaults", () => {
   const find = (name: string) => describeConfig(trainReflConfig.schema).find(({ path }) => path.join(".") === name);
   expect(find("lora.rank")).toMatchObject({ kind: "number", default: 4 });
   expect(find("variant")).toMatchObject({ kind: "choice", choices: ["paper", "repository"], default: "paper" });
   expect(find("control")).toMatchObject({ kind: "boolean", default: true });
-  expect(describeConfig(trainBaseConfig.schema).find(({ path }) => path[0] === "minSnrGamma")?.nullable).toBe(true);
   expect(describeConfig(sampleConfig.schema).find(({ path }) => path[0] === "prompts")?.kind).toBe("list");
   expect(flagName(["earlyStop", "everySteps"])).toBe("early-stop-every-steps");
 });

@@ -10,7 +10,7 @@ import { listFiles } from "../../src/io/files.node.ts";
 import { layoutGrid } from "../../src/io/grid.ts";
 import { decodePng } from "../../src/io/png.node.ts";
 import { readPngText } from "../../src/io/png-chunks.ts";
-import { createRunFolder, openRunFolder } from "../../src/run/folder.node.ts";
+import { createRunFolder, modelFolderAt, openRunFolder } from "../../src/run/folder.node.ts";
 
 let root: string;
 beforeEach(async () => {
@@ -188,4 +188,25 @@ it("opens a run again, clears what a crash left, and refuses other folders", asy
   await expect(openRunFolder(root)).rejects.toThrow(/not a run folder/);
   await fs.writeFile(join(run.location, "config.json"), "{");
   await expect(again.readConfig()).rejects.toThrow(DataError);
+});
+
+it("finds the model of a run's folder: the best checkpoint, else the latest", async () => {
+  const run = await createRunFolder(root, "demo", {});
+  await expect(modelFolderAt(run.location)).rejects.toThrow(/expected a model folder/);
+  await expect(modelFolderAt(join(root, "none"))).rejects.toThrow(/no such folder/);
+  await run.writeCheckpoint(1, { "model_index.json": "{}" });
+  const second = await run.writeCheckpoint(2, { "model.safetensors": "" });
+  expect(await modelFolderAt(run.location)).toBe(second.path);
+  await run.writeCheckpoint(1, { "model_index.json": "{}" }, { best: true });
+  expect(await modelFolderAt(run.location)).toMatch(/step-000001$/);
+  expect(await modelFolderAt(second.path)).toBe(second.path);
+});
+
+it("is discarded when nothing but its config came into it", async () => {
+  const run = await createRunFolder(root, "demo", {});
+  await run.appendMetrics({ stage: "refl", step: 1 });
+  await run.discardIfEmpty();
+  expect(await fs.readdir(root)).toEqual(["demo-1"]);
+  await (await createRunFolder(root, "demo", {})).discardIfEmpty();
+  expect(await fs.readdir(root)).toEqual(["demo-1"]);
 });

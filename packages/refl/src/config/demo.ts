@@ -16,7 +16,7 @@ export const DemoSchema = v.strictObject({
     v.pipe(v.number(), v.integer(), v.minValue(2), v.description("Pictures per ranked prompt")),
     4,
   ),
-  evaluationPictures: v.optional(count("Pictures per arm of seen prompts, and as many of unseen ones"), 128),
+  evaluationPictures: v.optional(count("Pictures per arm of seen prompts, and as many of unseen ones"), 84),
   ...samplerEntries,
   reward: v.optional(v.strictObject(rewardTrainingEntries), {}),
   refl: v.optional(v.strictObject(reflTrainingEntries), {}),

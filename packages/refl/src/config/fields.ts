@@ -106,6 +106,6 @@ export const SAMPLERS = ["ddim", "ddpm"] as const;
 /** Sampler, steps and guidance. */
 export const samplerEntries = {
   sampler: v.optional(choice(SAMPLERS, "Sampler"), "ddim"),
-  samplerSteps: v.optional(count("Steps of the sampler"), 12),
+  samplerSteps: v.optional(count("Steps of the sampler"), 10),
   guidance: v.optional(positive("Classifier-free guidance scale; 1 means none"), 1),
 };

@@ -36,6 +36,7 @@ export const TrainRewardSchema = v.strictObject({
     4,
   ),
   ...rewardTrainingEntries,
+  ...samplerEntries,
   keepCheckpoints: v.optional(count("Checkpoints to keep; the best one is kept besides"), 3),
 });
 

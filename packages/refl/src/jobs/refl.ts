@@ -18,7 +18,7 @@ import type { JobContext } from "./context.ts";
 import { inStage } from "./stage.ts";
 
 /** Pictures of validation prompts that the judge looks at during tuning, and the seed that they are drawn from every time. */
-const LOOK = { pictures: 48, seed: 7 } as const;
+const LOOK = { pictures: 42, seed: 7 } as const;
 
 /** Prompts that tuning draws from. */
 const PROMPTS = 1024;

@@ -35,8 +35,7 @@ export async function* runTrainReward(config: TrainRewardConfig, context: JobCon
     let ranked = rankings;
     if (!ranked) {
       const base = await TextToImagePipeline.fromFolder(config.base ? await context.open(config.base) : shipped.base, device);
-      const samplerSteps = task.name === "shapes16" ? 10 : 12;
-      ranked = yield* drawAndRank(task, base, trainPrompts(task, config.prompts, config.seed), { ...config, samplerSteps, guidance: 1, ...(signal ? { signal } : {}) }, seconds);
+      ranked = yield* drawAndRank(task, base, trainPrompts(task, config.prompts, config.seed), { ...config, ...(signal ? { signal } : {}) }, seconds);
       base.dispose();
     }
     const { training, validation } = splitRankings(ranked, config.validationShare);

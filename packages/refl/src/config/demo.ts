@@ -32,7 +32,7 @@ export const demoConfig: ConfigDefinition<typeof DemoSchema> = {
   preset: ({ task, quick }) => {
     const chosen = task ?? (quick === true ? "shapes16" : "emoji32");
     return chosen === "shapes16"
-      ? { task: "shapes16", samplerSteps: 10, reward: { epochs: 12 }, refl: reflPreset("shapes16") }
+      ? { task: "shapes16", reward: { epochs: 12 }, refl: reflPreset("shapes16") }
       : {};
   },
 };

@@ -17,9 +17,8 @@ export const EvaluateSchema = v.strictObject({
 /** The resolved config of `eval`. */
 export type EvaluateConfig = v.InferOutput<typeof EvaluateSchema>;
 
-/** `eval` with its presets. */
+/** `eval`. */
 export const evaluateConfig: ConfigDefinition<typeof EvaluateSchema> = {
   command: "eval",
   schema: EvaluateSchema,
-  preset: ({ task }) => (task === "shapes16" ? { samplerSteps: 10 } : {}),
 };

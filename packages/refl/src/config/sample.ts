@@ -24,11 +24,10 @@ export const SampleSchema = v.strictObject({
 /** The resolved config of `sample`. */
 export type SampleConfig = v.InferOutput<typeof SampleSchema>;
 
-/** `sample` with its presets. */
+/** `sample`. */
 export const sampleConfig: ConfigDefinition<typeof SampleSchema> = {
   command: "sample",
   schema: SampleSchema,
-  preset: ({ task }) => (task === "shapes16" ? { samplerSteps: 10 } : {}),
 };
 
 /**

@@ -59,5 +59,5 @@ export type TrainBaseConfig = v.InferOutput<typeof TrainBaseSchema>;
 export const trainBaseConfig: ConfigDefinition<typeof TrainBaseSchema> = {
   command: "train base",
   schema: TrainBaseSchema,
-  preset: ({ task }) => (task === "shapes16" ? { steps: 2000, batchSize: 32, samplerSteps: 10 } : {}),
+  preset: ({ task }) => (task === "shapes16" ? { steps: 2000, batchSize: 32 } : {}),
 };

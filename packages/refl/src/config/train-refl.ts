@@ -92,5 +92,5 @@ export function reflPreset(task: unknown) {
 export const trainReflConfig: ConfigDefinition<typeof TrainReflSchema> = {
   command: "train refl",
   schema: TrainReflSchema,
-  preset: ({ task }) => ({ ...reflPreset(task), ...(task === "shapes16" ? { samplerSteps: 10 } : {}) }),
+  preset: ({ task }) => reflPreset(task),
 };

@@ -3,12 +3,12 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { build } from "esbuild";
-import { embedWgsl } from "./embed-wgsl.mjs";
+import { embedWgsl, KERNELS } from "./embed-wgsl.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const bundle = join(root, ".cache", "make-models.mjs");
 
-embedWgsl();
+embedWgsl(KERNELS, { write: true });
 await build({
   stdin: {
     contents: `export { createDevice } from "@refl/tensor"; export { nodeHost } from "@refl/tensor/node"; export { memoryFolder } from "@refl/models"; export { ship, SHIP_RECIPES } from "../../packages/refl/src/recipes/ship.ts";`,

@@ -135,16 +135,20 @@ function series(
   });
 }
 
+/** Above so many points a line goes without markers. */
+const MOST_MARKERS = 40;
+
 /** The chart of rewards and judge's scores over the steps, the kept step marked. */
 export function trainingChart(summary: DemoSummary): Chart {
   const { curves, earlyStop } = summary;
+  const rewards = series(curves.refl, "reward");
   const chartSeries: ChartSeries[] = [
     {
       name: "reward model’s reward, ReFL",
       className: "reward",
       axis: "right",
-      marker: "none",
-      points: series(curves.refl, "reward"),
+      marker: rewards.length > MOST_MARKERS ? "none" : "square",
+      points: rewards,
     },
     {
       name: "judge’s score, control",

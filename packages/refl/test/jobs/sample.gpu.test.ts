@@ -1,0 +1,123 @@
+/** Sampling and scoring with small untrained models: records that draw the same pixels again, unknown words, sizes, and refusals. */
+import { BlipRewardModel, type ModelFolder, memoryFolder } from "@refl/models";
+import { createDevice, DataError, type Device } from "@refl/tensor";
+import { nodeHost } from "@refl/tensor/node";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { rankConfig, resolveConfig, sampleConfig, sampleSource, scoreConfig } from "../../src/config/index.ts";
+import { plainSource } from "../../src/config/source.ts";
+import { shapes16 } from "../../src/data/shapes16.ts";
+import type { Run, RunEvent } from "../../src/events.ts";
+import type { JobContext } from "../../src/jobs/context.ts";
+import { runSample } from "../../src/jobs/sample.ts";
+import { runRank, runScore, type ScoredInput } from "../../src/jobs/score.ts";
+import { newPipeline, saveRewardModel, taskTokenizer } from "../../src/models.ts";
+import { modelPreset } from "../../src/presets.ts";
+import { ImageReward } from "../../src/scorers/image-reward.ts";
+
+let device: Device;
+const folders = new Map<string, ModelFolder>();
+beforeAll(async () => {
+  device = await createDevice({ host: nodeHost() });
+  const base = memoryFolder(new Map(), "base");
+  const pipeline = newPipeline(shapes16, device, 1);
+  await pipeline.save(base);
+  pipeline.dispose();
+  folders.set("base", base);
+  const tokenizer = taskTokenizer(shapes16);
+  const preset = modelPreset(shapes16, tokenizer.vocabSize);
+  const model = new BlipRewardModel({ ...preset.blip, ...preset.rewardHead }).initialize(device, 1);
+  const reward = memoryFolder(new Map(), "reward");
+  await saveRewardModel(new ImageReward(device, model, tokenizer), reward);
+  model.dispose();
+  folders.set("reward", reward);
+});
+afterAll(() => device.dispose());
+
+const context = (signal?: AbortSignal): JobContext => ({
+  device,
+  sink: null,
+  open: async (path) => folders.get(path)!,
+  shipped: async () => {
+    throw new Error("no shipped model is asked for");
+  },
+  ...(signal ? { signal } : {}),
+});
+
+async function finish<Result>(run: Run<Result>): Promise<{ result: Result; events: RunEvent[] }> {
+  const events: RunEvent[] = [];
+  for (;;) {
+    const next = await run.next();
+    if (next.done) return { result: next.value, events };
+    events.push(next.value);
+  }
+}
+
+const sampling = (values: Record<string, unknown>) =>
+  resolveConfig(sampleConfig, [plainSource({ task: "shapes16", model: "base", samplerSteps: 2, ...values }, "test")]);
+
+describe("runSample", () => {
+  it("draws pictures whose records draw them again, alone and in any batch", async () => {
+    const prompts = ["a big red circle on a blue background", "small green square, white background"];
+    const { result, events } = await finish(runSample(sampling({ prompts, count: 3, seed: 5, index: 2 }), context()));
+    expect(result.map(({ record }) => record.index)).toEqual([2, 3, 4, 2, 3, 4]);
+    expect(new Set(result.map(({ image }) => image.rgb.join())).size).toBe(6);
+    const grid = events.find((event) => event.type === "samples");
+    expect(grid?.type === "samples" && grid.grid.columns).toBe(3);
+    const { record, image } = result[4]!;
+    const again = resolveConfig(sampleConfig, [
+      sampleSource(record, "a.png"),
+      plainSource({ task: "shapes16" }, "test"),
+    ]);
+    expect((await finish(runSample(again, context()))).result).toEqual([{ record, image }]);
+  });
+
+  it("gives other pictures with the other sampler", async () => {
+    const draw = async (sampler: string) =>
+      (await finish(runSample(sampling({ prompts: ["a big red circle"], count: 1, sampler }), context()))).result[0]!;
+    const [ddim, ddpm] = [await draw("ddim"), await draw("ddpm")];
+    expect(ddpm.record.sampler).toBe("ddpm");
+    expect(ddpm.image.rgb).not.toEqual(ddim.image.rgb);
+  });
+
+  it("warns of unknown words once, refuses no prompts, gives all memory back, and stops when asked", async () => {
+    const before = device.memory().inUse;
+    const { events } = await finish(
+      runSample(sampling({ prompts: ["a zebra", "a zebra and a big qux"], count: 1 }), context()),
+    );
+    const warnings = events.filter((event) => event.type === "warning");
+    expect(warnings).toHaveLength(1);
+    expect(JSON.stringify(warnings)).toMatch(/zebra.*qux/);
+    await expect(finish(runSample(sampling({ prompts: [] }), context()))).rejects.toThrow(DataError);
+    const aborted = await finish(runSample(sampling({ prompts: ["a big red circle"] }), context(AbortSignal.abort())));
+    expect(aborted.result).toEqual([]);
+    expect(device.memory().inUse).toBe(before);
+  });
+});
+
+describe("runScore and runRank", () => {
+  const picture = (file: string, prompt: string, width: number, height: number): ScoredInput => ({
+    file,
+    prompt,
+    image: { width, height, rgb: Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * 37) % 256) },
+  });
+  const pictures = [
+    picture("a", "a big red circle", 16, 16),
+    picture("b", "a big red circle", 40, 24),
+    picture("c", "a small blue square", 16, 16),
+  ];
+
+  it("score pictures of any size, the same in any batch, and rank them by prompt", async () => {
+    const score = async (batchSize: number) => {
+      const config = resolveConfig(scoreConfig, [plainSource({ reward: "reward", batchSize }, "test")]);
+      return (await finish(runScore(config, pictures, context()))).result;
+    };
+    const together = await score(32);
+    const alone = await score(1);
+    for (const [i, { reward }] of together.entries()) expect(reward).toBeCloseTo(alone[i]!.reward, 4);
+    const config = resolveConfig(rankConfig, [plainSource({ reward: "reward" }, "test")]);
+    const { result, events } = await finish(runRank(config, pictures, context()));
+    expect(result.filter(({ prompt }) => prompt === "a big red circle").map(({ rank }) => rank)).toEqual([1, 2]);
+    expect(events.at(-1)).toEqual({ type: "result", summary: result });
+    await expect(finish(runScore(config, [], context()))).rejects.toThrow(/at least one picture/);
+  });
+});

@@ -1,6 +1,16 @@
 /** The config of `train reward`: training a reward model on ranked pictures. */
 import * as v from "valibot";
-import { choice, count, optimizerEntries, runEntries, samplerEntries, share, TASTE_NAMES, taskEntries, text } from "./fields.ts";
+import {
+  choice,
+  count,
+  optimizerEntries,
+  runEntries,
+  samplerEntries,
+  share,
+  TASTE_NAMES,
+  taskEntries,
+  text,
+} from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 
 /** The entries that the demo shares with `train reward`. */

@@ -77,8 +77,20 @@ export class BufferPool {
     this.#live.delete(storage);
     this.#inUse -= buffer.bytes;
     const free = this.#free.get(buffer.bytes);
-    if (free) free.push(buffer);
-    else this.#free.set(buffer.bytes, [buffer]);
+    if (!free) {
+      this.#free.set(buffer.bytes, [buffer]);
+      return;
+    }
+    // Kept with the lowest number last, which is taken next: equal steps then get equal buffers whatever order they give them back in, and
+    // find their bind groups cached. Last in, first out missed half of them (600 of 1,360 per step of a small UNet, 1 ms per 10).
+    let low = 0;
+    let high = free.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (free[middle]!.id > buffer.id) low = middle + 1;
+      else high = middle;
+    }
+    free.splice(low, 0, buffer);
   }
 
   /** Called before buffers are destroyed: pending work must be submitted and cached bind groups dropped. */

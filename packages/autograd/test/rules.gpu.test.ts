@@ -10,7 +10,8 @@ import { rules } from "../src/rules/index.ts";
 /** d Σ w·f(x) / dx of operand `k` by central differences in float64. */
 function numericGradient(c: OpCase, operands: readonly NdArray[], k: number, cotangent: Float64Array): Float64Array {
   const reference = references[c.op]!;
-  const value = (): number => reference(operands, c.attrs as never).data.reduce((sum, y, i) => sum + y * cotangent[i]!, 0);
+  const value = (): number =>
+    reference(operands, c.attrs as never).data.reduce((sum, y, i) => sum + y * cotangent[i]!, 0);
   const data = operands[k]!.data;
   return data.map((x, i) => {
     const h = 1e-5 * Math.max(1, Math.abs(x));
@@ -24,7 +25,11 @@ function numericGradient(c: OpCase, operands: readonly NdArray[], k: number, cot
 }
 
 const differentiable = opCases.filter(
-  (c) => rules[c.op as Op] !== null && c.inputs.some((i) => isFloat(i.dtype ?? "f32") && i.differentiable !== false) && c.inputs.every((i) => i.shape.every((n) => n > 0)) && c.inputs.reduce((n, i) => n + i.shape.reduce((a, b) => a * b, 1), 0) <= 2500,
+  (c) =>
+    rules[c.op as Op] !== null &&
+    c.inputs.some((i) => isFloat(i.dtype ?? "f32") && i.differentiable !== false) &&
+    c.inputs.every((i) => i.shape.every((n) => n > 0)) &&
+    c.inputs.reduce((n, i) => n + i.shape.reduce((a, b) => a * b, 1), 0) <= 2500,
 );
 
 test("every rule is checked, or the op has none", () => {
@@ -36,7 +41,9 @@ for (const tier of ["full", "portable"] as const) {
   test.for(differentiable.map((c) => [caseName(c), c] as const))(`${tier} %s`, async ([, c]) => {
     const device = await testDevice(tier);
     const operands = c.inputs.map((spec, i) => drawOperand(spec, 29 * i + 5));
-    const wanted = c.inputs.map((spec) => isFloat(spec.dtype ?? "f32") && spec.values !== "bool" && spec.differentiable !== false);
+    const wanted = c.inputs.map(
+      (spec) => isFloat(spec.dtype ?? "f32") && spec.values !== "bool" && spec.differentiable !== false,
+    );
     const shape = references[c.op]!(operands, c.attrs as never).shape;
     const cotangent = drawOperand({ shape }, 991);
     const check = async (): Promise<number> => {
@@ -56,7 +63,10 @@ for (const tier of ["full", "portable"] as const) {
       for (let k = 0; k < operands.length && gradients.length; k++) {
         if (!wanted[k]) continue;
         const found = await gradients[next++]!.data();
-        expect(relativeError(found, numericGradient(c, operands, k, cotangent.data)), `operand ${k}`).toBeLessThanOrEqual(c.tolerance ?? 1e-5);
+        expect(
+          relativeError(found, numericGradient(c, operands, k, cotangent.data)),
+          `operand ${k}`,
+        ).toBeLessThanOrEqual(c.tolerance ?? 1e-5);
       }
       for (const g of gradients) g.dispose();
       return device.memory().storages - before;

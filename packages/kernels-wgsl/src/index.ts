@@ -1,8 +1,11 @@
 /** Floor 0: WGSL kernels, their declarations and dispatch arithmetic, and float64 references; no device and no tensors here. */
+export * from "./attention/index.ts";
 export * from "./elementwise/index.ts";
 export * from "./conv/index.ts";
 export * from "./copy/index.ts";
+export * from "./embedding/index.ts";
 export * from "./kernel.ts";
+export { cutIntoRuns, runDefines } from "./runs.ts";
 export * from "./matmul/index.ts";
 export * from "./norm/index.ts";
 export * from "./optimizer/index.ts";

@@ -24,6 +24,7 @@ export type { AttentionAttrs } from "./ops/attention.ts";
 export type { ConvAttrs } from "./ops/conv.ts";
 export type { CopyAttrs } from "./ops/copy.ts";
 export type { ElementwiseAttrs } from "./ops/elementwise.ts";
+export { embedding } from "./ops/embedding.ts";
 export type { EmbeddingAttrs } from "./ops/embedding.ts";
 export type { MatmulAttrs } from "./ops/matmul.ts";
 export type { NormAttrs } from "./ops/norm.ts";

@@ -1,5 +1,14 @@
-/** Backward rules of attention ops. */
-import type { AttentionAttrs } from "@refl/tensor";
+/** Backward rule of attention: probabilities are computed again from the saved log-sum-exp. */
+import { type AttentionAttrs, applyAll } from "@refl/tensor";
 import type { RuleTable } from "../tape.ts";
 
-export const attentionRules = {} satisfies RuleTable<AttentionAttrs>;
+export const attentionRules = {
+  scaledDotProductAttention: {
+    save: ({ inputs, outputs }) => [...inputs.slice(0, 3), outputs[0]!, outputs[1]!, ...inputs.slice(3)],
+    backward: ({ saved, attrs, shapes }, g) => {
+      const gradients = applyAll("scaledDotProductAttentionBackward", [g, ...saved], attrs);
+      return shapes.map((_, i) => gradients[i] ?? null);
+    },
+  },
+  scaledDotProductAttentionBackward: null,
+} satisfies RuleTable<AttentionAttrs>;

@@ -1,5 +1,11 @@
-/** Backward rules of embedding ops. */
-import type { EmbeddingAttrs } from "@refl/tensor";
+/** Backward rule of the embedding: gradients are added up by id. */
+import { apply, type EmbeddingAttrs } from "@refl/tensor";
 import type { RuleTable } from "../tape.ts";
 
-export const embeddingRules = {} satisfies RuleTable<EmbeddingAttrs>;
+export const embeddingRules = {
+  embedding: {
+    save: ({ inputs }) => [inputs[1]!],
+    backward: ({ saved, shapes }, g) => [apply("embeddingBackward", [g, saved[0]!], { rows: shapes[0]![0]! }), null],
+  },
+  embeddingBackward: null,
+} satisfies RuleTable<EmbeddingAttrs>;

@@ -51,7 +51,7 @@ export const [layerNormBackwardRows, layerNormBackwardRowsSubgroup] = rowKernels
       ["o", "read_write"],
     ],
     params: { offset: "u32", offsetG: "u32", offsetW: "u32", rows: "u32", columns: "u32" },
-    variants: both,
+    variants: (layout) => [normDefines(layout, plain), normDefines(layout, { weight: true, bias: false })],
   },
 );
 

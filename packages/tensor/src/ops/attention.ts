@@ -1,6 +1,212 @@
-/** Attention ops. */
-import type { ForwardTable } from "../op.ts";
+/** Scaled dot-product attention whose memory grows with the tokens, not with their square. */
+import {
+  type AttentionLayout,
+  attention,
+  attentionBackwardKey,
+  attentionBackwardKeySubgroup,
+  attentionBackwardQuery,
+  attentionBackwardQuerySubgroup,
+  attentionDefines,
+  attentionGrid,
+  attentionSubgroup,
+} from "@refl/kernels-wgsl";
+import { isFloat } from "../dtype.ts";
+import { DTypeError, ShapeError } from "../errors.ts";
+import { apply, type ForwardTable } from "../op.ts";
+import { contiguousStrides, numel } from "../shape.ts";
+import { Tensor } from "../tensor.ts";
+import { cast, contiguous, copyInto } from "./copy.ts";
 
-export interface AttentionAttrs {}
+interface Attention {
+  readonly causal: boolean;
+  /** Factor on the scores before the softmax. */
+  readonly scale: number;
+}
 
-export const attentionForward = {} satisfies ForwardTable<AttentionAttrs>;
+export interface AttentionAttrs {
+  /** Inputs q [B, H, T, D], k [B, H, S, D], v [B, H, S, E], optional key mask [B, S]. Further output: log-sum-exp [B, H, T]. */
+  scaledDotProductAttention: Attention;
+  /** Inputs: gradient, q, k, v, result, log-sum-exp, mask if there is one. Outputs: dq, dk, dv. */
+  scaledDotProductAttentionBackward: Attention;
+}
+
+/** [B, H, T, D] in memory where vec4s can be loaded along D; D is rounded up to a multiple of 4 with zeros. */
+interface HeadRows {
+  readonly storage: Tensor["storage"];
+  /** Strides of batch, head and token, and the offset, in vec4s. */
+  readonly at: readonly number[];
+}
+
+const padded = (size: number): number => Math.ceil(size / 4) * 4;
+
+function headRows(x: Tensor): HeadRows {
+  const [, , , size] = x.shape as [number, number, number, number];
+  const strides = x.strides.map((stride, i) => (x.shape[i] === 1 ? 0 : stride));
+  const fits = size % 4 === 0 && strides[3] === 1 && [...strides.slice(0, 3), x.offset].every((n) => n % 4 === 0);
+  if (fits) return { storage: x.storage, at: [...strides.slice(0, 3), x.offset].map((n) => n / 4) };
+  const shape = [...x.shape.slice(0, 3), padded(size)];
+  const copy = Tensor.empty(x.device, shape, x.dtype);
+  if (size % 4) copy.fill_(0);
+  copyInto(copy, { strides: contiguousStrides(shape), offset: 0 }, x);
+  return { storage: copy.storage, at: [...contiguousStrides(shape).slice(0, 3), 0].map((n) => n / 4) };
+}
+
+/** A fresh [B, H, T, D] that lies in memory as [B, T, H, D], so that joining the heads is a view. */
+function tokenMajor(like: Tensor, shape: readonly number[]): Tensor {
+  const [batch, heads, tokens, size] = shape as [number, number, number, number];
+  const row = padded(size);
+  const memory = Tensor.empty(like.device, [batch, tokens, heads, row], like.dtype);
+  return memory.view(shape, [tokens * heads * row, row, heads * row, 1]);
+}
+
+/** Few registers and many uses of what is fetched: four queries to a lane for small heads, one for large ones, no more than there are tokens for. */
+function rowsPerLane(tokens: number, lanes: number, most: number): number {
+  let best = 1;
+  let least = Number.POSITIVE_INFINITY;
+  for (let rows = 1; rows <= most; rows *= 2) {
+    // Fetching a key for all lanes costs about as much as 2.5 queries' arithmetic.
+    const cost = Math.ceil(tokens / (lanes * rows)) * (2.5 + rows);
+    if (cost < least) {
+      least = cost;
+      best = rows;
+    }
+  }
+  return best;
+}
+
+/** What both directions share: sizes, parameters, defines. */
+function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causal, scale }: Attention) {
+  const [batch, heads, queries, size] = q.shape as [number, number, number, number];
+  const keys = k.shape[2]!;
+  const rows = { q: headRows(q), k: headRows(k), v: headRows(v) };
+  const shown = mask && contiguous(isFloat(mask.dtype) ? cast(mask, "bool") : mask);
+  const lanes = q.device.capabilities.subgroupSize;
+  // Shuffles pay where loads are dear: on software adapters, whose subgroups are small.
+  const subgroup = lanes >= 4 && lanes <= 16 ? lanes : 0;
+  const layout: Omit<AttentionLayout, "rows"> = {
+    type: q.dtype as "f32" | "f16",
+    size: padded(size),
+    valueSize: padded(v.shape[3]!),
+    subgroup,
+    causal,
+    mask: mask !== undefined,
+  };
+  const pairs = batch * heads;
+  const params = {
+    atQ: rows.q.at,
+    atK: rows.k.at,
+    atV: rows.v.at,
+    pairs,
+    heads,
+    queries,
+    keys,
+    atMask: shown?.offset ?? 0,
+    scale,
+  };
+  return {
+    params,
+    subgroup: subgroup > 0,
+    operands: [rows.q.storage, rows.k.storage, rows.v.storage],
+    shown: shown ? [shown.storage] : [],
+    /** Defines and grid for lanes that own queries or keys. */
+    over: (tokens: number, most: number) => {
+      const perLane = rowsPerLane(tokens, subgroup || 8, most);
+      return {
+        defines: attentionDefines({ ...layout, rows: perLane }),
+        grid: attentionGrid(tokens, pairs, subgroup, perLane),
+      };
+    },
+  };
+}
+
+export const attentionForward = {
+  scaledDotProductAttention: ([q, k, v, mask], attrs) => {
+    const shape = [...q!.shape.slice(0, 3), v!.shape[3]!];
+    const out = tokenMajor(q!, shape);
+    const lse = Tensor.empty(q!.device, q!.shape.slice(0, 3), "f32");
+    if (numel(shape) === 0) return [out, lse];
+    if (k!.shape[2] === 0) return [out.contiguous().fill_(0), lse.fill_(0)];
+    const { params, subgroup, operands, shown, over } = plan(q!, k!, v!, mask, attrs);
+    const { defines, grid } = over(params.queries, q!.shape[3]! <= 32 ? 4 : q!.shape[3]! <= 64 ? 2 : 1);
+    const kernel = subgroup ? attentionSubgroup : attention;
+    q!.device.run(
+      kernel,
+      defines,
+      [...operands, ...shown, out.storage, lse.storage],
+      { ...params, scale: params.scale * Math.LOG2E },
+      grid,
+    );
+    return [out, lse];
+  },
+  scaledDotProductAttentionBackward: ([gradient, q, k, v, out, lse, mask], attrs) => {
+    const dq = tokenMajor(q!, q!.shape);
+    const dk = tokenMajor(k!, k!.shape);
+    const dv = tokenMajor(v!, v!.shape);
+    if (dq.numel === 0 || dk.numel === 0 || dv.numel === 0) {
+      return [dq, dk, dv].map((d) => d.contiguous().fill_(0));
+    }
+    const { device } = q!;
+    const { params, subgroup, operands, shown, over } = plan(q!, k!, v!, mask, attrs);
+    const g = headRows(gradient!);
+    const o = headRows(out!);
+    const delta = Tensor.empty(device, lse!.shape, "f32");
+    const most = q!.shape[3]! <= 32 ? 2 : 1;
+    const byQuery = over(params.queries, most);
+    device.run(
+      subgroup ? attentionBackwardQuerySubgroup : attentionBackwardQuery,
+      byQuery.defines,
+      [g.storage, ...operands, o.storage, lse!.storage, ...shown, dq.storage, delta.storage],
+      { ...params, atG: g.at, atO: o.at },
+      byQuery.grid,
+    );
+    const byKey = over(params.keys, most);
+    device.run(
+      subgroup ? attentionBackwardKeySubgroup : attentionBackwardKey,
+      byKey.defines,
+      [g.storage, ...operands, lse!.storage, delta.storage, ...shown, dk.storage, dv.storage],
+      { ...params, atG: g.at },
+      byKey.grid,
+    );
+    return [dq, dk, dv];
+  },
+} satisfies ForwardTable<AttentionAttrs>;
+
+export interface AttentionOptions {
+  /** Keys that any query may look at, [B, S]: bool, or numbers of which 0 hides. Default: all. */
+  mask?: Tensor | null;
+  /** Query i sees keys 0…i. Default false. */
+  causal?: boolean;
+  /** Factor on the scores. Default 1 / √D. */
+  scale?: number;
+}
+
+/**
+ * softmax(scale · q kᵀ) v for every head, as `torch.nn.functional.scaled_dot_product_attention`, by running sums over the keys (Milakov and Gimelshein
+ * 2018; Dao et al. 2022). q: [B, H, T, D]; k: [B, H, S, D]; v: [B, H, S, E] → [B, H, T, E], which lies in memory as [B, T, H, E]: both splitting heads
+ * off [B, T, H·D] and joining them again cost nothing. A query that sees no key gives 0. Throws ShapeError and DTypeError.
+ */
+export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  const op = "scaledDotProductAttention";
+  const mask = options.mask ?? null;
+  if (!isFloat(q.dtype) || k.dtype !== q.dtype || v.dtype !== q.dtype)
+    throw new DTypeError(op, [q.dtype, k.dtype, v.dtype], "q, k and v must all be f32 or all f16");
+  const [batch, heads, , size] = q.shape;
+  const fits =
+    [q, k, v].every((t) => t.rank === 4 && t.shape[0] === batch && t.shape[1] === heads) &&
+    k.shape[3] === size &&
+    v.shape[2] === k.shape[2] &&
+    size !== 0;
+  if (!fits)
+    throw new ShapeError(
+      op,
+      [q.shape, k.shape, v.shape],
+      "must be [B, H, T, D], [B, H, S, D] and [B, H, S, E] with D > 0",
+    );
+  if (mask && (mask.rank !== 2 || mask.shape[0] !== batch || mask.shape[1] !== k.shape[2])) {
+    throw new ShapeError(op, [k.shape, mask.shape], `the key mask must be [${batch}, ${k.shape[2]}]`);
+  }
+  return apply(op, mask ? [q, k, v, mask] : [q, k, v], {
+    causal: options.causal ?? false,
+    scale: options.scale ?? 1 / Math.sqrt(size!),
+  });
+}

@@ -1,0 +1,134 @@
+// Gradients of attention by keys and values, each lane owning $ROWS of them and running over the queries: dv = PT g, dk = scale dST q, with P, dS and
+// delta as in attention_backward_query.wgsl. Queries are fetched as keys are there; the order of additions is that of the queries.
+@group(0) @binding($next) var<storage, read> g: array<vec4<$T>>;
+@group(0) @binding($next) var<storage, read> q: array<vec4<$T>>;
+@group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;
+@group(0) @binding($next) var<storage, read> v: array<vec4<$T>>;
+@group(0) @binding($next) var<storage, read> lse: array<f32>;
+@group(0) @binding($next) var<storage, read> delta: array<f32>;
+//#if MASK
+@group(0) @binding($next) var<storage, read> mask: array<u32>;
+//#endif
+@group(0) @binding($next) var<storage, read_write> dk: array<vec4<$T>>;
+@group(0) @binding($next) var<storage, read_write> dv: array<vec4<$T>>;
+@group(0) @binding($next) var<uniform> p: Params;
+
+@compute @workgroup_size($WG)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+  let pair = wid.z * num.y + wid.y;
+  if (pair >= p.pairs) {
+    return;
+  }
+  let batch = pair / p.heads;
+  let head = pair - batch * p.heads;
+  let first = wid.x * ${WG * ROWS}u + lid * ${ROWS}u;
+//#if !SUBGROUP
+  if (first >= p.keys) {
+    return;
+  }
+//#endif
+  let baseG = p.atG.w + batch * p.atG.x + head * p.atG.y;
+  let baseQ = p.atQ.w + batch * p.atQ.x + head * p.atQ.y;
+  let baseK = p.atK.w + batch * p.atK.x + head * p.atK.y;
+  let baseV = p.atV.w + batch * p.atV.x + head * p.atV.y;
+//#repeat i ROWS
+  let token$i = min(first + ${i}u, p.keys - 1u);
+//#if MASK
+  let shown$i = mask[p.atMask + batch * p.keys + token$i] != 0u;
+//#endif
+//#repeat c D4
+  let k${i}_$c = vec4<f32>(k[baseK + token$i * p.atK.z + ${c}u]) * (p.scale * 1.44269504);
+  var dk${i}_$c = vec4<f32>();
+//#end
+//#repeat c V4
+  let v${i}_$c = vec4<f32>(v[baseV + token$i * p.atV.z + ${c}u]);
+  var dv${i}_$c = vec4<f32>();
+//#end
+//#end
+//#if CAUSAL
+  let begin = min(wid.x * ${WG * ROWS}u, p.queries);
+//#else
+  let begin = 0u;
+//#endif
+//#if SUBGROUP
+  for (var block = begin; block < p.queries; block += ${WG}u) {
+    let mine = min(block + lid, p.queries - 1u);
+//#repeat c D4
+    let q$c = vec4<f32>(q[baseQ + mine * p.atQ.z + ${c}u]);
+//#end
+//#repeat c V4
+    let g$c = vec4<f32>(g[baseG + mine * p.atG.z + ${c}u]);
+//#end
+    let z = lse[pair * p.queries + mine] * 1.44269504;
+    let distance = delta[pair * p.queries + mine];
+    for (var s = 0u; s < min(p.queries - block, ${WG}u); s += 2u) {
+      let j = block + s;
+//#else
+    for (var j = begin; j < p.queries; j += 2u) {
+//#endif
+//#repeat u 2
+      let on$u = j + ${u}u < p.queries;
+//#if SUBGROUP
+//#repeat c D4
+      let q${u}_$c = subgroupShuffle(q$c, s + ${u}u);
+//#end
+//#repeat c V4
+      let g${u}_$c = subgroupShuffle(g$c, s + ${u}u);
+//#end
+      let z$u = subgroupShuffle(z, s + ${u}u);
+      let delta$u = subgroupShuffle(distance, s + ${u}u);
+//#else
+      let j$u = min(j + ${u}u, p.queries - 1u);
+//#repeat c D4
+      let q${u}_$c = vec4<f32>(q[baseQ + j$u * p.atQ.z + ${c}u]);
+//#end
+//#repeat c V4
+      let g${u}_$c = vec4<f32>(g[baseG + j$u * p.atG.z + ${c}u]);
+//#end
+      let z$u = lse[pair * p.queries + j$u] * 1.44269504;
+      let delta$u = delta[pair * p.queries + j$u];
+//#endif
+//#end
+//#repeat i ROWS
+//#repeat u 2
+      var s${i}_$u = -z$u;
+//#repeat c D4
+      s${i}_$u += dot(k${i}_$c, q${u}_$c);
+//#end
+      var t${i}_$u = -delta$u;
+//#repeat c V4
+      t${i}_$u += dot(v${i}_$c, g${u}_$c);
+//#end
+      var on${i}_$u = on$u;
+//#if CAUSAL
+      on${i}_$u = on${i}_$u && first + ${i}u <= j + ${u}u;
+//#endif
+//#if MASK
+      on${i}_$u = on${i}_$u && shown$i;
+//#endif
+      let e${i}_$u = select(0.0, exp2(s${i}_$u), on${i}_$u);
+      t${i}_$u *= e${i}_$u;
+//#end
+//#repeat c D4
+      dk${i}_$c += t${i}_0 * q0_$c + t${i}_1 * q1_$c;
+//#end
+//#repeat c V4
+      dv${i}_$c += e${i}_0 * g0_$c + e${i}_1 * g1_$c;
+//#end
+//#end
+    }
+//#if SUBGROUP
+  }
+//#endif
+//#repeat i ROWS
+  if (first + ${i}u < p.keys) {
+    let at = (batch * p.keys + first + ${i}u) * p.heads + head;
+//#repeat c D4
+    dk[at * ${D4}u + ${c}u] = vec4<$T>(dk${i}_$c * p.scale);
+//#end
+//#repeat c V4
+    dv[at * ${V4}u + ${c}u] = vec4<$T>(dv${i}_$c);
+//#end
+  }
+//#end
+}

@@ -1,0 +1,126 @@
+/** Attention without the matrix of scores: forward, and backward by queries and by keys; each portable and by subgroup shuffles. */
+import { mathFor } from "../elementwise/math.ts";
+import { type Access, type Defines, defineKernel, type Kernel, linearGrid, type ParamType } from "../kernel.ts";
+import { attention_backward_key, attention_backward_query, attention as attentionSource } from "../wgsl.gen.ts";
+
+export interface AttentionLayout {
+  readonly type: "f32" | "f16";
+  /** Head sizes of queries and keys, and of values: multiples of 4. */
+  readonly size: number;
+  readonly valueSize: number;
+  /** Lanes of the subgroup that is a workgroup, or 0 for the portable form. */
+  readonly subgroup: number;
+  /** Queries (or keys, in the keys' gradient) that a lane owns. */
+  readonly rows: number;
+  readonly causal: boolean;
+  readonly mask: boolean;
+}
+
+/** Threads of the portable form's workgroup. */
+const PORTABLE_LANES = 32;
+
+export function attentionDefines({ type, size, valueSize, subgroup, rows, causal, mask }: AttentionLayout): Defines {
+  return {
+    T: type,
+    D4: size / 4,
+    V4: valueSize / 4,
+    SUBGROUP: subgroup > 0,
+    WG: subgroup || PORTABLE_LANES,
+    ROWS: rows,
+    CAUSAL: causal,
+    MASK: mask,
+    MATH: mathFor("log_(x)"),
+  };
+}
+
+/** Workgroups for `tokens` queries (or keys) of each of `pairs` heads of items. */
+export function attentionGrid(tokens: number, pairs: number, subgroup: number, rows: number): [number, number, number] {
+  const [y, z] = linearGrid(pairs, 1);
+  return [Math.ceil(tokens / ((subgroup || PORTABLE_LANES) * rows)), y, z];
+}
+
+const base: AttentionLayout = { type: "f32", size: 8, valueSize: 8, subgroup: 0, rows: 1, causal: false, mask: false };
+const variants = (subgroup: number): Defines[] => [
+  attentionDefines({ ...base, subgroup, rows: 2 }),
+  attentionDefines({ ...base, subgroup, valueSize: 4, causal: true, mask: true }),
+];
+
+function pair(
+  name: string,
+  source: string,
+  buffers: readonly (readonly [string, Access])[],
+  params: Readonly<Record<string, ParamType>>,
+): readonly [portable: Kernel, subgroup: Kernel] {
+  return [
+    defineKernel({ name, source, buffers, params, workgroup: ["WG", 1, 1], variants: variants(0) }),
+    defineKernel({
+      name: `${name}_subgroup`,
+      source,
+      enables: ["subgroups"],
+      buffers,
+      params,
+      workgroup: ["WG", 1, 1],
+      variants: variants(8),
+    }),
+  ];
+}
+
+const common = {
+  atQ: "vec4u",
+  atK: "vec4u",
+  atV: "vec4u",
+  pairs: "u32",
+  heads: "u32",
+  queries: "u32",
+  keys: "u32",
+  atMask: "u32",
+  scale: "f32",
+} as const;
+
+export const [attention, attentionSubgroup] = pair(
+  "attention",
+  attentionSource,
+  [
+    ["q", "read"],
+    ["k", "read"],
+    ["v", "read"],
+    ["mask?MASK", "read"],
+    ["o", "read_write"],
+    ["lse", "read_write"],
+  ],
+  common,
+);
+
+export const [attentionBackwardQuery, attentionBackwardQuerySubgroup] = pair(
+  "attention_backward_query",
+  attention_backward_query,
+  [
+    ["g", "read"],
+    ["q", "read"],
+    ["k", "read"],
+    ["v", "read"],
+    ["o", "read"],
+    ["lse", "read"],
+    ["mask?MASK", "read"],
+    ["dq", "read_write"],
+    ["delta", "read_write"],
+  ],
+  { ...common, atG: "vec4u", atO: "vec4u" },
+);
+
+export const [attentionBackwardKey, attentionBackwardKeySubgroup] = pair(
+  "attention_backward_key",
+  attention_backward_key,
+  [
+    ["g", "read"],
+    ["q", "read"],
+    ["k", "read"],
+    ["v", "read"],
+    ["lse", "read"],
+    ["delta", "read"],
+    ["mask?MASK", "read"],
+    ["dk", "read_write"],
+    ["dv", "read_write"],
+  ],
+  { ...common, atG: "vec4u" },
+);

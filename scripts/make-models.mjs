@@ -28,7 +28,9 @@ const { createDevice, nodeHost, memoryFolder, ship, SHIP_RECIPES } = await impor
 
 const wanted = process.argv.slice(2);
 const device = await createDevice({ host: nodeHost() });
-console.log(`${device.adapter.description || device.adapter.device}${device.adapter.software ? " (software adapter)" : ""}`);
+console.log(
+  `${device.adapter.description || device.adapter.device}${device.adapter.software ? " (software adapter)" : ""}`,
+);
 for (const task of Object.keys(SHIP_RECIPES)) {
   for (const model of ["base", "blip", "classifier"]) {
     if (wanted.length && !wanted.includes(task) && !wanted.includes(`${task}/${model}`)) continue;
@@ -40,7 +42,9 @@ for (const task of Object.keys(SHIP_RECIPES)) {
       const { type, step, total, metrics } = next.value;
       if (type === "step" && (step % 50 === 0 || step === 1 || step === total)) {
         const shown = Object.entries(metrics).map(([name, value]) => `${name} ${value.toPrecision(4)}`);
-        console.log(`${task}/${model} ${step}/${total} ${((performance.now() - start) / step).toFixed(0)} ms/step ${shown.join(" ")}`);
+        console.log(
+          `${task}/${model} ${step}/${total} ${((performance.now() - start) / step).toFixed(0)} ms/step ${shown.join(" ")}`,
+        );
       }
       next = await run.next();
     }
@@ -49,7 +53,9 @@ for (const task of Object.keys(SHIP_RECIPES)) {
       mkdirSync(dirname(join(folder, path)), { recursive: true });
       writeFileSync(join(folder, path), bytes);
     }
-    console.log(`${task}/${model}: ${JSON.stringify(next.value)} in ${((performance.now() - start) / 1000).toFixed(0)} s`);
+    console.log(
+      `${task}/${model}: ${JSON.stringify(next.value)} in ${((performance.now() - start) / 1000).toFixed(0)} s`,
+    );
   }
 }
 device.dispose();

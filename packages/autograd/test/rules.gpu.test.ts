@@ -50,7 +50,7 @@ for (const tier of ["full", "portable"] as const) {
       const before = device.memory().storages;
       const gradients = scope(() => {
         const inputs = c.inputs.map((spec, i) => place(device, spec, operands[i]!));
-        inputs.forEach((t, i) => wanted[i] && requireGrad(t));
+        for (const [i, t] of inputs.entries()) if (wanted[i]) requireGrad(t);
         const out = apply(c.op as Op, inputs, c.attrs as OpAttrs[Op]);
         if (!isFloat(out.dtype)) return [];
         return grad(

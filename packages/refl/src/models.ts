@@ -30,7 +30,11 @@ export interface TaskModels {
 
 /** The parts of a folder that holds a task's models. */
 export function taskModels(folder: ModelFolder): TaskModels {
-  return { base: subfolder(folder, "base"), blip: subfolder(folder, "blip"), classifier: subfolder(folder, "classifier") };
+  return {
+    base: subfolder(folder, "base"),
+    blip: subfolder(folder, "blip"),
+    classifier: subfolder(folder, "classifier"),
+  };
 }
 
 /** Words of a task as ids, captions at full length. */
@@ -39,7 +43,12 @@ export function taskTokenizer(task: Pick<PictureTask, "vocabulary" | "maxWords">
 }
 
 /** An untrained text-to-image pipeline of the task's size; weights are functions of the seed and their names. */
-export function newPipeline(task: PictureTask, device: Device, seed: number, predictionType: "epsilon" | "v_prediction" | "sample" = "sample"): TextToImagePipeline {
+export function newPipeline(
+  task: PictureTask,
+  device: Device,
+  seed: number,
+  predictionType: "epsilon" | "v_prediction" | "sample" = "sample",
+): TextToImagePipeline {
   const tokenizer = taskTokenizer(task);
   const preset = modelPreset(task, tokenizer.vocabSize);
   return new TextToImagePipeline(device, {
@@ -63,11 +72,20 @@ export function newClassifier(task: PictureTask, device: Device, seed: number): 
 }
 
 /** A reward model that starts from a BLIP: encoders as they are, a fresh head without the plateau of ImageReward's own. */
-export async function rewardFromBlip(folder: ModelFolder, device: Device, head: Readonly<Record<string, unknown>>, seed: number): Promise<ImageReward> {
+export async function rewardFromBlip(
+  folder: ModelFolder,
+  device: Device,
+  head: Readonly<Record<string, unknown>>,
+  seed: number,
+): Promise<ImageReward> {
   const blip = await loadModel((config, file) => new BlipPretrainingModel(config, file), folder, device);
   const { _class_name: _blip, ...config } = blip.toConfig();
   const model = new BlipRewardModel({ ...config, ...head });
-  const encoders = new Map([...blip.stateDict()].filter(([key]) => key !== "temp" && !key.startsWith("itm_head.")).map(([key, value]) => [`blip.${key}`, value]));
+  const encoders = new Map(
+    [...blip.stateDict()]
+      .filter(([key]) => key !== "temp" && !key.startsWith("itm_head."))
+      .map(([key, value]) => [`blip.${key}`, value]),
+  );
   model.initialize(device, seed);
   model.loadStateDict(encoders, { device, strict: false, file: folder.name });
   blip.dispose();
@@ -86,4 +104,5 @@ export async function saveRewardModel(scorer: ImageReward, folder: WritableModel
   await (scorer.tokenizer as WordTokenizer).save(folder, "tokenizer");
 }
 
-export const loadClassifier = (folder: ModelFolder, device: Device): Promise<ConvClassifier> => loadModel((config, file) => new ConvClassifier(config, file), folder, device);
+export const loadClassifier = (folder: ModelFolder, device: Device): Promise<ConvClassifier> =>
+  loadModel((config, file) => new ConvClassifier(config, file), folder, device);

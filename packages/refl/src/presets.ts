@@ -32,15 +32,31 @@ const scheduler = {
 export function modelPreset(task: Pick<PictureTask, "name" | "size" | "maxWords">, words: number): ModelPreset {
   const length = textLength(task);
   const quick = task.name === "shapes16";
-  const text = { vocab_size: words, hidden_act: "quick_gelu", max_position_embeddings: length, layer_norm_eps: 1e-5, bos_token_id: 2, eos_token_id: 3, pad_token_id: 0 };
-  const bert = { vocab_size: words, max_position_embeddings: length, hidden_act: "gelu", layer_norm_eps: 1e-12, hidden_dropout_prob: 0 };
+  const text = {
+    vocab_size: words,
+    hidden_act: "quick_gelu",
+    max_position_embeddings: length,
+    layer_norm_eps: 1e-5,
+    bos_token_id: 2,
+    eos_token_id: 3,
+    pad_token_id: 0,
+  };
+  const bert = {
+    vocab_size: words,
+    max_position_embeddings: length,
+    hidden_act: "gelu",
+    layer_norm_eps: 1e-12,
+    hidden_dropout_prob: 0,
+  };
   return {
     unet: {
       sample_size: task.size / 2,
       in_channels: 12,
       out_channels: 12,
       block_out_channels: quick ? [32, 48] : [32, 48, 64],
-      down_block_types: quick ? ["CrossAttnDownBlock2D", "DownBlock2D"] : ["DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+      down_block_types: quick
+        ? ["CrossAttnDownBlock2D", "DownBlock2D"]
+        : ["DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
       mid_block_type: "UNetMidBlock2DCrossAttn",
       up_block_types: quick ? ["UpBlock2D", "CrossAttnUpBlock2D"] : ["UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
       layers_per_block: 1,

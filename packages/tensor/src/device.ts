@@ -1,5 +1,5 @@
 /** The engine's device: the adapter's identity and limits, memory, the command stream, and running kernels. */
-import { type Defines, type Kernel, packParams, type ParamValues } from "@refl/kernels-wgsl";
+import { type Defines, type Kernel, type ParamValues, packParams } from "@refl/kernels-wgsl";
 import { DeviceLostError, NoAdapterError, ReflError } from "./errors.ts";
 import { type Host, webHost } from "./host.ts";
 import { ProgramCache } from "./pipeline.ts";
@@ -51,10 +51,17 @@ const LIMITS = [
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
   if (options.gpu) return new Device(options.gpu.device, options.gpu.info, options, options.host ?? null, false);
   const host = options.host ?? webHost();
-  const adapter = await host.gpu.requestAdapter(options.powerPreference ? { powerPreference: options.powerPreference } : {});
-  if (!adapter) throw new NoAdapterError("no WebGPU adapter found: install a GPU driver with Vulkan, or Mesa's lavapipe (mesa-vulkan-drivers 24 or newer) and libvulkan1");
+  const adapter = await host.gpu.requestAdapter(
+    options.powerPreference ? { powerPreference: options.powerPreference } : {},
+  );
+  if (!adapter)
+    throw new NoAdapterError(
+      "no WebGPU adapter found: install a GPU driver with Vulkan, or Mesa's lavapipe (mesa-vulkan-drivers 24 or newer) and libvulkan1",
+    );
   const portable = options.tier === "portable";
-  const requiredFeatures = WANTED.filter((f) => adapter.features.has(f) && !(portable && (f === "subgroups" || f === "shader-f16")));
+  const requiredFeatures = WANTED.filter(
+    (f) => adapter.features.has(f) && !(portable && (f === "subgroups" || f === "shader-f16")),
+  );
   const requiredLimits: Record<string, number> = {};
   for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
@@ -64,7 +71,9 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
 function identify(info: GPUAdapterInfo): AdapterIdentity {
   const { vendor, architecture, device, description } = info;
   const text = `${vendor} ${architecture} ${device} ${description}`;
-  const software = /llvmpipe|lavapipe|swiftshader|software|basic render/i.test(text) || (info as { isFallbackAdapter?: boolean }).isFallbackAdapter === true;
+  const software =
+    /llvmpipe|lavapipe|swiftshader|software|basic render/i.test(text) ||
+    (info as { isFallbackAdapter?: boolean }).isFallbackAdapter === true;
   return { vendor, architecture, device, description, software };
 }
 
@@ -105,7 +114,10 @@ export class Device {
       this.#programs.dropGroups();
     };
     gpu.addEventListener("uncapturederror", (event) => {
-      this.#failure ??= new ReflError("webgpu", `WebGPU refused a command: ${(event as GPUUncapturedErrorEvent).error.message}`);
+      this.#failure ??= new ReflError(
+        "webgpu",
+        `WebGPU refused a command: ${(event as GPUUncapturedErrorEvent).error.message}`,
+      );
     });
     void gpu.lost.then((lost) => {
       if (!this.#disposed) this.#failure = new DeviceLostError(lost.reason, lost.message);
@@ -151,19 +163,34 @@ export class Device {
    * Encodes one dispatch of `kernel` with `defines` over `storages` in binding order.
    * Throws `RangeError` when their number is not what the kernel binds or a parameter is missing.
    */
-  run(kernel: Kernel, defines: Defines, storages: readonly Storage[], params: ParamValues, grid: readonly [number, number, number]): void {
+  run(
+    kernel: Kernel,
+    defines: Defines,
+    storages: readonly Storage[],
+    params: ParamValues,
+    grid: readonly [number, number, number],
+  ): void {
     const program = this.#programs.program(kernel, defines);
-    if (storages.length !== program.bufferCount) throw new RangeError(`kernel ${kernel.name} binds ${program.bufferCount} buffers, ${storages.length} given`);
+    if (storages.length !== program.bufferCount)
+      throw new RangeError(`kernel ${kernel.name} binds ${program.bufferCount} buffers, ${storages.length} given`);
     const group = this.#programs.group(
       program,
       storages.map((s) => s.buffer),
     );
-    this.#stream.dispatch(program.pipeline, group, (view, base) => packParams(kernel, program.params, params, view, base), grid);
+    this.#stream.dispatch(
+      program.pipeline,
+      group,
+      (view, base) => packParams(kernel, program.params, params, view, base),
+      grid,
+    );
   }
 
   /** Reads `bytes` (a multiple of 4) of a storage after all work encoded so far. Rejects with the first WebGPU error or the loss of the device. */
   async read(storage: Storage, offset: number, bytes: number): Promise<ArrayBuffer> {
-    const staging = this.gpu.createBuffer({ size: Math.max(bytes, 4), usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+    const staging = this.gpu.createBuffer({
+      size: Math.max(bytes, 4),
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
     try {
       this.#stream.copy(storage.buffer.gpu, offset, staging, 0, bytes);
       this.#stream.flush();
@@ -199,7 +226,12 @@ export class Device {
       await promise;
     } catch (cause) {
       if (this.#failure) throw this.#failure;
-      throw new ReflError("webgpu", `reading back failed: ${cause instanceof Error ? cause.message : String(cause)}`, 1, { cause });
+      throw new ReflError(
+        "webgpu",
+        `reading back failed: ${cause instanceof Error ? cause.message : String(cause)}`,
+        1,
+        { cause },
+      );
     }
     const total = performance.now() - start;
     if (this.#rest && (this.#waits.size < 4096 || this.#waits.has(work))) {

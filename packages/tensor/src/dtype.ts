@@ -15,7 +15,13 @@ export interface HostArrays {
 /** Bytes per element on the device. */
 export const BYTES: Readonly<Record<DType, number>> = { f32: 4, f16: 2, i32: 4, u32: 4, bool: 4 };
 
-export const STORAGE: Readonly<Record<DType, StorageType>> = { f32: "f32", f16: "f16", i32: "i32", u32: "u32", bool: "u32" };
+export const STORAGE: Readonly<Record<DType, StorageType>> = {
+  f32: "f32",
+  f16: "f16",
+  i32: "i32",
+  u32: "u32",
+  bool: "u32",
+};
 
 export function isFloat(dtype: DType): dtype is "f32" | "f16" {
   return dtype === "f32" || dtype === "f16";
@@ -52,7 +58,8 @@ const u32 = new Uint32Array(f32.buffer);
 /** Host values → the bytes that the device stores. */
 export function encode(values: ArrayLike<number>, dtype: DType): ArrayBuffer {
   if (dtype === "f16") return Uint16Array.from(values, toHalf).buffer;
-  if (dtype === "f32") return (values instanceof Float32Array ? values.slice() : Float32Array.from(values)).buffer as ArrayBuffer;
+  if (dtype === "f32")
+    return (values instanceof Float32Array ? values.slice() : Float32Array.from(values)).buffer as ArrayBuffer;
   if (dtype === "i32") return Int32Array.from(values).buffer;
   return Uint32Array.from(values, dtype === "bool" ? (v) => (v ? 1 : 0) : undefined!).buffer;
 }

@@ -51,7 +51,10 @@ export class OutOfMemoryError extends ReflError {
   readonly inUse: number;
   readonly budget: number;
   constructor(requested: number, inUse: number, budget: number, holders: string) {
-    super("out-of-memory", `out of memory: ${requested} bytes asked, ${inUse} in use, budget ${budget}; largest: ${holders}`);
+    super(
+      "out-of-memory",
+      `out of memory: ${requested} bytes asked, ${inUse} in use, budget ${budget}; largest: ${holders}`,
+    );
     this.requested = requested;
     this.inUse = inUse;
     this.budget = budget;
@@ -61,7 +64,10 @@ export class OutOfMemoryError extends ReflError {
 /** The GPU device was lost; every tensor of it is gone. */
 export class DeviceLostError extends ReflError {
   constructor(reason: string, message: string) {
-    super("device-lost", `the GPU device was lost (${reason}): ${message}. Its tensors are gone: make a new device and load the last checkpoint`);
+    super(
+      "device-lost",
+      `the GPU device was lost (${reason}): ${message}. Its tensors are gone: make a new device and load the last checkpoint`,
+    );
   }
 }
 

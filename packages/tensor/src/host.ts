@@ -16,6 +16,9 @@ export interface Host {
 export function webHost(): Host {
   const scope = globalThis as { navigator?: { gpu?: GPU }; Deno?: unknown };
   const gpu = scope.navigator?.gpu;
-  if (!gpu) throw new NoAdapterError("this host has no navigator.gpu: use a browser with WebGPU, Deno with --unstable-webgpu, or nodeHost() from @refl/tensor/node");
+  if (!gpu)
+    throw new NoAdapterError(
+      "this host has no navigator.gpu: use a browser with WebGPU, Deno with --unstable-webgpu, or nodeHost() from @refl/tensor/node",
+    );
   return { name: scope.Deno ? "deno" : "browser", gpu };
 }

@@ -1,35 +1,54 @@
 /** Floor 1: hosts, device, memory, command stream, tensors and forward ops; gradients and models are upstairs. */
-export * from "./errors.ts";
-export * from "./tensor.ts";
-export { BYTES, type DType, decode, encode, fromHalf, type HostArrays, isFloat, toHalf } from "./dtype.ts";
+
 export * from "./device.ts";
-export type { KernelTime } from "./profile.ts";
+export { BYTES, type DType, decode, encode, fromHalf, type HostArrays, isFloat, toHalf } from "./dtype.ts";
+export * from "./errors.ts";
 export { type Host, webHost } from "./host.ts";
-export { type Forward, type ForwardTable, type Op, type OpAttrs, apply, applyAll, opNames, type Recorder, setRecorder } from "./op.ts";
-export { conv2d, type Conv2dOptions } from "./ops/conv.ts";
+export {
+  apply,
+  applyAll,
+  type Forward,
+  type ForwardTable,
+  type Op,
+  type OpAttrs,
+  opNames,
+  type Recorder,
+  setRecorder,
+} from "./op.ts";
+export type { AttentionAttrs } from "./ops/attention.ts";
 export { type AttentionOptions, scaledDotProductAttention } from "./ops/attention.ts";
-export { cat, copyInto, cast, pad, stack } from "./ops/copy.ts";
+export type { ConvAttrs } from "./ops/conv.ts";
+export { type Conv2dOptions, conv2d } from "./ops/conv.ts";
+export type { CopyAttrs } from "./ops/copy.ts";
+export { cast, cat, copyInto, pad, stack } from "./ops/copy.ts";
+export type { ElementwiseAttrs } from "./ops/elementwise.ts";
 export { binary, binaryLeft, clamp, fullLike, type ScalarAttrs, unary, where } from "./ops/elementwise.ts";
+export type { EmbeddingAttrs } from "./ops/embedding.ts";
+export { embedding } from "./ops/embedding.ts";
+export type { MatmulAttrs } from "./ops/matmul.ts";
 export { linear, matmul } from "./ops/matmul.ts";
+export type { NormAttrs } from "./ops/norm.ts";
 export { groupNorm, layerNorm, type NormActivation } from "./ops/norm.ts";
-export { amax, amin, argmax, type AxesArgument, mean, sum, variance } from "./ops/reduce.ts";
-export { crossEntropy, type CrossEntropyOptions, logSoftmax, softmax } from "./ops/softmax.ts";
-export { pixelShuffle, pixelUnshuffle, resize, type ResizeOptions, upsampleNearest2x } from "./ops/resample.ts";
+export { dropout, type RandomSource, rand, randint, randn, randperm } from "./ops/random.ts";
+export type { ReduceAttrs } from "./ops/reduce.ts";
+export { type AxesArgument, amax, amin, argmax, mean, sum, variance } from "./ops/reduce.ts";
+export type { ResampleAttrs } from "./ops/resample.ts";
+export { pixelShuffle, pixelUnshuffle, type ResizeOptions, resize, upsampleNearest2x } from "./ops/resample.ts";
+export type { SoftmaxAttrs } from "./ops/softmax.ts";
+export { type CrossEntropyOptions, crossEntropy, logSoftmax, softmax } from "./ops/softmax.ts";
+export type { ViewAttrs } from "./ops/view.ts";
 export { expand, permute, reshape, slice, split } from "./ops/view.ts";
 export { PhiloxStream, philox4x32, toUniform } from "./philox.ts";
 export type { MemoryReport, Storage } from "./pool.ts";
+export type { KernelTime } from "./profile.ts";
 export { type History, keep, scope, trackHistory } from "./scope.ts";
-export { broadcastShapes, contiguousStrides, isContiguous, normalizeAxes, normalizeAxis, numel, type Shape } from "./shape.ts";
-export type { AttentionAttrs } from "./ops/attention.ts";
-export type { ConvAttrs } from "./ops/conv.ts";
-export type { CopyAttrs } from "./ops/copy.ts";
-export type { ElementwiseAttrs } from "./ops/elementwise.ts";
-export { embedding } from "./ops/embedding.ts";
-export type { EmbeddingAttrs } from "./ops/embedding.ts";
-export type { MatmulAttrs } from "./ops/matmul.ts";
-export type { NormAttrs } from "./ops/norm.ts";
-export type { ReduceAttrs } from "./ops/reduce.ts";
-export type { ResampleAttrs } from "./ops/resample.ts";
-export type { SoftmaxAttrs } from "./ops/softmax.ts";
-export type { ViewAttrs } from "./ops/view.ts";
-export { dropout, rand, randint, randn, randperm, type RandomSource } from "./ops/random.ts";
+export {
+  broadcastShapes,
+  contiguousStrides,
+  isContiguous,
+  normalizeAxes,
+  normalizeAxis,
+  numel,
+  type Shape,
+} from "./shape.ts";
+export * from "./tensor.ts";

@@ -32,7 +32,9 @@ export type Op = keyof OpAttrs;
 /** Computes an op. The first tensor is its result, further ones are what its backward rule wants to save (statistics, log-sum-exp). */
 export type Forward<K extends Op> = (inputs: readonly Tensor[], attrs: OpAttrs[K]) => Tensor | readonly Tensor[];
 
-export type ForwardTable<A> = { readonly [K in keyof A]: (inputs: readonly Tensor[], attrs: A[K]) => Tensor | readonly Tensor[] };
+export type ForwardTable<A> = {
+  readonly [K in keyof A]: (inputs: readonly Tensor[], attrs: A[K]) => Tensor | readonly Tensor[];
+};
 
 // Built at the first op, because the families' modules and the Tensor class import each other.
 let table: ForwardTable<OpAttrs> | undefined;
@@ -59,7 +61,12 @@ export function opNames(): Op[] {
 }
 
 /** Called after each op with its operands and all its outputs. The autograd floor records its tape here. */
-export type Recorder = <K extends Op>(op: K, inputs: readonly Tensor[], attrs: OpAttrs[K], outputs: readonly Tensor[]) => void;
+export type Recorder = <K extends Op>(
+  op: K,
+  inputs: readonly Tensor[],
+  attrs: OpAttrs[K],
+  outputs: readonly Tensor[],
+) => void;
 
 let recorder: Recorder | null = null;
 
@@ -95,4 +102,5 @@ export function apply<K extends Op>(op: K, inputs: readonly Tensor[], attrs: OpA
 }
 
 /** Like {@link apply}, for ops whose further outputs the caller wants; these carry no history. */
-export const applyAll: <K extends Op>(op: K, inputs: readonly Tensor[], attrs: OpAttrs[K]) => readonly Tensor[] = compute;
+export const applyAll: <K extends Op>(op: K, inputs: readonly Tensor[], attrs: OpAttrs[K]) => readonly Tensor[] =
+  compute;

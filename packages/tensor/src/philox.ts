@@ -18,7 +18,10 @@ function mulhi(a: number, b: number): number {
 }
 
 /** Four random words for a counter of four words and a key of two. Test vectors of the paper's Random123 hold. */
-export function philox4x32(counter: readonly [number, number, number, number], key: readonly [number, number]): [number, number, number, number] {
+export function philox4x32(
+  counter: readonly [number, number, number, number],
+  key: readonly [number, number],
+): [number, number, number, number] {
   let [c0, c1, c2, c3] = counter;
   let [k0, k1] = key;
   for (let round = 0; round < 10; round++) {
@@ -60,7 +63,9 @@ export class PhiloxStream {
   word(index: number): number {
     const block = Math.floor(index / 4);
     const [low, high, stream] = this.words;
-    return philox4x32([block >>> 0, Math.floor(block / 4294967296) >>> 0, stream, 0], [low, high])[(index % 4) as 0 | 1 | 2 | 3];
+    return philox4x32([block >>> 0, Math.floor(block / 4294967296) >>> 0, stream, 0], [low, high])[
+      (index % 4) as 0 | 1 | 2 | 3
+    ];
   }
   uniform(index: number): number {
     return toUniform(this.word(index));

@@ -54,7 +54,14 @@ export class ProgramCache {
       layout: layout.pipeline,
       compute: { module, entryPoint: "main" },
     });
-    return { id: this.#count++, kernel, pipeline, layout: layout.group, params: paramsLayout(kernel.params), bufferCount: buffers.length };
+    return {
+      id: this.#count++,
+      kernel,
+      pipeline,
+      layout: layout.group,
+      params: paramsLayout(kernel.params),
+      bufferCount: buffers.length,
+    };
   }
 
   #layout(access: readonly string[]): { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
@@ -66,7 +73,11 @@ export class ProgramCache {
         visibility: GPUShaderStage.COMPUTE,
         buffer: { type: a === "read" ? "read-only-storage" : "storage" },
       }));
-      entries.push({ binding: access.length, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } });
+      entries.push({
+        binding: access.length,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: "uniform", hasDynamicOffset: true },
+      });
       const group = this.#gpu.createBindGroupLayout({ entries });
       made = { group, pipeline: this.#gpu.createPipelineLayout({ bindGroupLayouts: [group] }) };
       this.#layouts.set(key, made);
@@ -80,7 +91,10 @@ export class ProgramCache {
     let group = this.#groups.get(key);
     if (!group) {
       if (this.#groups.size >= MAX_GROUPS) this.#groups.clear();
-      const entries: GPUBindGroupEntry[] = buffers.map((buffer, binding) => ({ binding, resource: { buffer: buffer.gpu } }));
+      const entries: GPUBindGroupEntry[] = buffers.map((buffer, binding) => ({
+        binding,
+        resource: { buffer: buffer.gpu },
+      }));
       entries.push({ binding: buffers.length, resource: { buffer: this.#params, size: CommandStream.slotBytes } });
       group = this.#gpu.createBindGroup({ layout: program.layout, entries });
       this.#groups.set(key, group);

@@ -52,7 +52,13 @@ export class BufferPool {
 
   /** A new storage of at least `bytes`, its content undefined. Throws {@link LimitError} or {@link OutOfMemoryError}. */
   allocate(bytes: number, label: string): Storage {
-    if (bytes > this.#limit) throw new LimitError(`${label}: storage binding in bytes`, bytes, this.#limit, "split the tensor along its first axis");
+    if (bytes > this.#limit)
+      throw new LimitError(
+        `${label}: storage binding in bytes`,
+        bytes,
+        this.#limit,
+        "split the tensor along its first axis",
+      );
     const size = Math.min(sizeClass(bytes), Math.floor(this.#limit / 4) * 4);
     const buffer = this.#free.get(size)?.pop() ?? this.#create(size);
     const storage = new Storage(this, buffer, label);
@@ -65,10 +71,14 @@ export class BufferPool {
   #create(size: number): PooledBuffer {
     if (this.#reserved + size > this.#budget) {
       this.trim();
-      if (this.#reserved + size > this.#budget) throw new OutOfMemoryError(size, this.#inUse, this.#budget, this.holders());
+      if (this.#reserved + size > this.#budget)
+        throw new OutOfMemoryError(size, this.#inUse, this.#budget, this.holders());
     }
     this.#reserved += size;
-    const gpu = this.#gpu.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST });
+    const gpu = this.#gpu.createBuffer({
+      size,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
     return { gpu, bytes: size, id: this.#nextId++ };
   }
 
@@ -109,7 +119,13 @@ export class BufferPool {
   }
 
   report(): MemoryReport {
-    return { inUse: this.#inUse, peak: this.#peak, reserved: this.#reserved, storages: this.#live.size, budget: this.#budget };
+    return {
+      inUse: this.#inUse,
+      peak: this.#peak,
+      reserved: this.#reserved,
+      storages: this.#live.size,
+      budget: this.#budget,
+    };
   }
 
   resetPeak(): void {
@@ -126,7 +142,10 @@ export class BufferPool {
       byLabel.set(storage.label, entry);
     }
     const rows = [...byLabel].sort((x, y) => y[1].bytes - x[1].bytes).slice(0, most);
-    return rows.map(([label, { bytes, count }]) => `${label} × ${count} = ${(bytes / 2 ** 20).toFixed(1)} MiB`).join(", ") || "nothing";
+    return (
+      rows.map(([label, { bytes, count }]) => `${label} × ${count} = ${(bytes / 2 ** 20).toFixed(1)} MiB`).join(", ") ||
+      "nothing"
+    );
   }
 }
 

@@ -20,13 +20,18 @@ export class Profiler {
   constructor(gpu: GPUDevice, capacity: number) {
     this.#gpu = gpu;
     this.#queries = gpu.createQuerySet({ type: "timestamp", count: 2 * capacity });
-    this.#resolved = gpu.createBuffer({ size: 16 * capacity, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+    this.#resolved = gpu.createBuffer({
+      size: 16 * capacity,
+      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+    });
   }
 
   /** The timestamps of the next dispatch's own pass. */
   next(name: string): GPUComputePassDescriptor {
     const at = this.#names.push(name) - 1;
-    return { timestampWrites: { querySet: this.#queries, beginningOfPassWriteIndex: 2 * at, endOfPassWriteIndex: 2 * at + 1 } };
+    return {
+      timestampWrites: { querySet: this.#queries, beginningOfPassWriteIndex: 2 * at, endOfPassWriteIndex: 2 * at + 1 },
+    };
   }
 
   /** Encodes the readback of a chunk's timestamps; the returned function starts it once the chunk was submitted. */
@@ -58,7 +63,11 @@ export class Profiler {
   /** The kernels by time, the longest first, after all submitted work. */
   async report(): Promise<KernelTime[]> {
     await Promise.all(this.#pending.splice(0));
-    const rows = [...this.#totals].map(([name, { count, nanoseconds }]) => ({ name, count, milliseconds: Number(nanoseconds) / 1e6 }));
+    const rows = [...this.#totals].map(([name, { count, nanoseconds }]) => ({
+      name,
+      count,
+      milliseconds: Number(nanoseconds) / 1e6,
+    }));
     return rows.sort((a, b) => b.milliseconds - a.milliseconds);
   }
 

@@ -42,7 +42,8 @@ function tensorsIn(value: unknown, found: Tensor[] = []): Tensor[] {
   if ("isTensor" in value) found.push(value as Tensor);
   else if (Array.isArray(value)) for (const item of value) tensorsIn(item, found);
   else if (value instanceof Map) for (const item of value.values()) tensorsIn(item, found);
-  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) tensorsIn(item, found);
+  else if (Object.getPrototypeOf(value) === Object.prototype)
+    for (const item of Object.values(value)) tensorsIn(item, found);
   return found;
 }
 
@@ -57,7 +58,8 @@ export function scope<T>(fn: () => T): T {
   let result: T | undefined;
   try {
     result = fn();
-    if (result instanceof Promise) throw new TypeError("scope(fn): fn must be synchronous; read tensors back after the scope");
+    if (result instanceof Promise)
+      throw new TypeError("scope(fn): fn must be synchronous; read tensors back after the scope");
     return result;
   } finally {
     stack.pop();

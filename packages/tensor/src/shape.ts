@@ -40,7 +40,12 @@ export function broadcastShapes(op: string, shapes: readonly Shape[]): number[] 
       const size = shape[i]!;
       const at = lead + i;
       if (size === 1 || size === out[at]) continue;
-      if (out[at] !== 1) throw new ShapeError(op, shapes, `axis ${at - rank} holds ${out[at]} and ${size}; one of them must be 1, or both equal`);
+      if (out[at] !== 1)
+        throw new ShapeError(
+          op,
+          shapes,
+          `axis ${at - rank} holds ${out[at]} and ${size}; one of them must be 1, or both equal`,
+        );
       out[at] = size;
     }
   }
@@ -63,7 +68,8 @@ export function normalizeAxes(op: string, shape: Shape, axes: number | readonly 
 
 export function normalizeAxis(op: string, shape: Shape, axis: number): number {
   const at = axis < 0 ? axis + shape.length : axis;
-  if (!Number.isInteger(at) || at < 0 || at >= shape.length) throw new ShapeError(op, [shape], `axis ${axis} is outside ${-shape.length}…${shape.length - 1}`);
+  if (!Number.isInteger(at) || at < 0 || at >= shape.length)
+    throw new ShapeError(op, [shape], `axis ${axis} is outside ${-shape.length}…${shape.length - 1}`);
   return at;
 }
 

@@ -28,7 +28,11 @@ export class CommandStream {
 
   constructor(gpu: GPUDevice) {
     this.#gpu = gpu;
-    this.#ring = gpu.createBuffer({ label: "params", size: CHUNK * SLOT, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
+    this.#ring = gpu.createBuffer({
+      label: "params",
+      size: CHUNK * SLOT,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
   }
 
   /** The ring, for bind groups: bind `slotBytes` of it with a dynamic offset. */
@@ -39,7 +43,12 @@ export class CommandStream {
   static readonly slotBytes = SLOT;
 
   /** Encodes one dispatch; `write` fills its parameter block at the given byte offset. */
-  dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, write: (view: DataView, base: number) => void, grid: readonly [number, number, number]): void {
+  dispatch(
+    pipeline: GPUComputePipeline,
+    group: GPUBindGroup,
+    write: (view: DataView, base: number) => void,
+    grid: readonly [number, number, number],
+  ): void {
     if (this.#count === CHUNK) this.flush();
     const base = this.#count * SLOT;
     write(this.#view, base);

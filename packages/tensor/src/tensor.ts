@@ -6,15 +6,22 @@ import { DisposedError, DTypeError, ShapeError } from "./errors.ts";
 import * as copy from "./ops/copy.ts";
 import * as elementwise from "./ops/elementwise.ts";
 import * as matrix from "./ops/matmul.ts";
-import * as reductions from "./ops/reduce.ts";
 import type { AxesArgument } from "./ops/reduce.ts";
+import * as reductions from "./ops/reduce.ts";
 import * as views from "./ops/view.ts";
 import type { Storage } from "./pool.ts";
 import { type History, keep, track } from "./scope.ts";
 import { contiguousStrides, isContiguous, normalizeAxis, numel, type Shape } from "./shape.ts";
 
 /** Nested arrays of numbers, or a typed array. */
-export type TensorLike = number | readonly TensorLike[] | Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array;
+export type TensorLike =
+  | number
+  | readonly TensorLike[]
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | Uint32Array
+  | Uint8Array;
 
 /**
  * Elements of one dtype at `offset + Σ index · stride` of a storage. Using a tensor never consumes it; it lives until `dispose()`, the end of
@@ -35,7 +42,14 @@ export class Tensor {
   #offset: number;
 
   /** Takes over one reference of `storage`. */
-  constructor(device: Device, storage: Storage, shape: Shape, dtype: DType, strides: Shape = contiguousStrides(shape), offset = 0) {
+  constructor(
+    device: Device,
+    storage: Storage,
+    shape: Shape,
+    dtype: DType,
+    strides: Shape = contiguousStrides(shape),
+    offset = 0,
+  ) {
     this.device = device;
     this.#storage = storage;
     this.shape = shape;
@@ -166,8 +180,19 @@ export class Tensor {
     if (!this.isContiguous) throw new ShapeError("fill_", [this.shape], "needs a contiguous tensor");
     if (count === 0) return this;
     const storage = STORAGE[this.dtype];
-    const params = { offset: this.offset, count, value, bits: this.dtype === "i32" ? value >>> 0 : Math.max(0, this.dtype === "bool" ? Number(value !== 0) : value) };
-    this.device.run(fillKernel, { O: storage, FLOAT: isFloat(this.dtype) }, [this.storage], params, linearGrid(count, 256));
+    const params = {
+      offset: this.offset,
+      count,
+      value,
+      bits: this.dtype === "i32" ? value >>> 0 : Math.max(0, this.dtype === "bool" ? Number(value !== 0) : value),
+    };
+    this.device.run(
+      fillKernel,
+      { O: storage, FLOAT: isFloat(this.dtype) },
+      [this.storage],
+      params,
+      linearGrid(count, 256),
+    );
     return this;
   }
 
@@ -181,16 +206,23 @@ export class Tensor {
 
   /** Adds `source` of this shape to this tensor's elements. */
   add_(source: Tensor): this {
-    if (source.shape.length !== this.rank || source.shape.some((n, i) => n !== this.shape[i])) throw new ShapeError("add_", [this.shape, source.shape], "shapes must be equal");
+    if (source.shape.length !== this.rank || source.shape.some((n, i) => n !== this.shape[i]))
+      throw new ShapeError("add_", [this.shape, source.shape], "shapes must be equal");
     copy.copyInto(this, { strides: this.strides, offset: this.offset }, source, true);
     return this;
   }
 
   /** Writes host values into a contiguous tensor. */
   write_(values: ArrayLike<number>): this {
-    if (values.length !== this.numel || !this.isContiguous) throw new ShapeError("write_", [this.shape, [values.length]], "needs as many values as elements of a contiguous tensor");
+    if (values.length !== this.numel || !this.isContiguous)
+      throw new ShapeError(
+        "write_",
+        [this.shape, [values.length]],
+        "needs as many values as elements of a contiguous tensor",
+      );
     const bytes = encode(values, this.dtype);
-    if ((this.offset * BYTES[this.dtype]) % 4) throw new ShapeError("write_", [this.shape], "a view must start at a multiple of four bytes");
+    if ((this.offset * BYTES[this.dtype]) % 4)
+      throw new ShapeError("write_", [this.shape], "a view must start at a multiple of four bytes");
     this.device.write(this.storage, this.offset * BYTES[this.dtype], bytes);
     return this;
   }
@@ -360,19 +392,25 @@ export class Tensor {
   select(axis: number, index: number): Tensor {
     const at = normalizeAxis("select", this.shape, axis);
     const from = index < 0 ? index + this.shape[at]! : index;
-    if (from < 0 || from >= this.shape[at]!) throw new ShapeError("select", [this.shape], `index ${index} is outside axis ${at}`);
+    if (from < 0 || from >= this.shape[at]!)
+      throw new ShapeError("select", [this.shape], `index ${index} is outside axis ${at}`);
     return views.slice(this, at, from, from + 1).squeeze(at);
   }
   /** Cuts an axis into equal parts. */
   chunk(parts: number, axis: number): Tensor[] {
     const size = this.size(axis);
-    if (size % parts) throw new ShapeError("chunk", [this.shape], `axis ${axis} (${size}) does not divide into ${parts}`);
+    if (size % parts)
+      throw new ShapeError("chunk", [this.shape], `axis ${axis} (${size}) does not divide into ${parts}`);
     return views.split(this, new Array<number>(parts).fill(size / parts), axis);
   }
   flatten(start = 0, end = -1): Tensor {
     const from = normalizeAxis("flatten", this.shape, start);
     const to = normalizeAxis("flatten", this.shape, end);
-    return views.reshape(this, [...this.shape.slice(0, from), numel(this.shape.slice(from, to + 1)), ...this.shape.slice(to + 1)]);
+    return views.reshape(this, [
+      ...this.shape.slice(0, from),
+      numel(this.shape.slice(from, to + 1)),
+      ...this.shape.slice(to + 1),
+    ]);
   }
   unsqueeze(axis: number): Tensor {
     const at = axis < 0 ? axis + this.rank + 1 : axis;
@@ -406,7 +444,12 @@ function flattenValues(value: TensorLike, shape: number[], out: number[], depth 
   }
   const list = value as ArrayLike<TensorLike>;
   if (shape.length === depth) shape.push(list.length);
-  if (shape[depth] !== list.length) throw new ShapeError("tensor", [shape], `nested arrays are ragged: ${list.length} where ${shape[depth]} came before`);
+  if (shape[depth] !== list.length)
+    throw new ShapeError(
+      "tensor",
+      [shape],
+      `nested arrays are ragged: ${list.length} where ${shape[depth]} came before`,
+    );
   for (let i = 0; i < list.length; i++) flattenValues(list[i]!, shape, out, depth + 1);
 }
 
@@ -428,7 +471,8 @@ export function tensor(device: Device, values: TensorLike, shape?: Shape, dtype?
   const size = shape ?? own;
   if (numel(size) !== flat.length) throw new ShapeError("tensor", [size, own], `${flat.length} values do not fill it`);
   const type = dtype ?? (values instanceof Int32Array ? "i32" : values instanceof Uint32Array ? "u32" : "f32");
-  if (type === "f16" && !device.capabilities.f16) throw new DTypeError("tensor", ["f16"], "this device has no shader-f16; use f32");
+  if (type === "f16" && !device.capabilities.f16)
+    throw new DTypeError("tensor", ["f16"], "this device has no shader-f16; use f32");
   const made = Tensor.empty(device, size, type);
   if (flat.length) device.write(made.storage, 0, encode(flat, type));
   return made;

@@ -17,13 +17,24 @@ test("elementwise, reduce, matmul, views", async () => {
     expect([...(await x.matmul(x.transpose(0, 1)).data())]).toEqual([14, 32, 32, 77]);
     expect([...(await cat([x, x.slice(1, 0, 1)], 1).data())]).toEqual([1, 2, 3, 1, 4, 5, 6, 4]);
     expect([...(await pad(x, [1, 0]).data())]).toEqual([0, 1, 2, 3, 0, 4, 5, 6]);
-    const m = 37, k = 24, n = 36;
-    const av = Float32Array.from({ length: m * k }, (_, i) => Math.sin(i)), bv = Float32Array.from({ length: k * n }, (_, i) => Math.cos(i * 0.7));
-    const A = tensor(device, av, [m, k]), B = tensor(device, bv, [k, n]);
+    const m = 37,
+      k = 24,
+      n = 36;
+    const av = Float32Array.from({ length: m * k }, (_, i) => Math.sin(i)),
+      bv = Float32Array.from({ length: k * n }, (_, i) => Math.cos(i * 0.7));
+    const A = tensor(device, av, [m, k]),
+      B = tensor(device, bv, [k, n]);
     const ref = new Float64Array(m * n);
-    for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) for (let q = 0; q < k; q++) ref[i * n + j] += av[i * k + q]! * bv[q * n + j]!;
-    const At = A.transpose(0, 1).contiguous().transpose(0, 1), Bt = B.transpose(0, 1).contiguous().transpose(0, 1);
-    for (const [a, b] of [[A, B], [A, Bt], [At, B], [At, Bt]] as const) {
+    for (let i = 0; i < m; i++)
+      for (let j = 0; j < n; j++) for (let q = 0; q < k; q++) ref[i * n + j] += av[i * k + q]! * bv[q * n + j]!;
+    const At = A.transpose(0, 1).contiguous().transpose(0, 1),
+      Bt = B.transpose(0, 1).contiguous().transpose(0, 1);
+    for (const [a, b] of [
+      [A, B],
+      [A, Bt],
+      [At, B],
+      [At, Bt],
+    ] as const) {
       const got = await a.matmul(b).data();
       let worst = 0;
       for (let i = 0; i < ref.length; i++) worst = Math.max(worst, Math.abs(ref[i]! - got[i]!));

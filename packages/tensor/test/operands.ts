@@ -15,14 +15,16 @@ const ALWAYS_F32: Readonly<Record<string, readonly number[]>> = {
   layerNormBackward: [2],
   groupNormBackward: [2],
   crossEntropyBackward: [0, 3, 4],
+  scaledDotProductAttentionBackward: [5],
 };
 
 /** The row with its float operands stored as f16, or null where it has none or casts. The result is rounded to f16: 2⁻¹¹ of its size. */
 export function halfForm(c: OpCase): OpCase | null {
-  const inputs = c.inputs.map((spec, i): OperandSpec =>
-    (spec.dtype ?? "f32") === "f32" && spec.values !== "bool" && !ALWAYS_F32[c.op]?.includes(i)
-      ? { ...spec, dtype: "f16" }
-      : spec,
+  const inputs = c.inputs.map(
+    (spec, i): OperandSpec =>
+      (spec.dtype ?? "f32") === "f32" && spec.values !== "bool" && !ALWAYS_F32[c.op]?.includes(i)
+        ? { ...spec, dtype: "f16" }
+        : spec,
   );
   if (c.op === "cast" || inputs.every((spec) => spec.dtype !== "f16")) return null;
   return { ...c, inputs, tolerance: 1e-3 };
@@ -60,7 +62,9 @@ export function place(device: Device, spec: OperandSpec, values: NdArray): Tenso
 
 /** A short name for a case. */
 export function caseName(c: OpCase): string {
-  const operands = c.inputs.map((i) => `${i.dtype ?? ""}[${i.shape.join(",")}]${i.layout && i.layout !== "dense" ? i.layout[0] : ""}`).join(" ");
+  const operands = c.inputs
+    .map((i) => `${i.dtype ?? ""}[${i.shape.join(",")}]${i.layout && i.layout !== "dense" ? i.layout[0] : ""}`)
+    .join(" ");
   return `${c.op} ${operands} ${JSON.stringify(c.attrs)}`;
 }
 

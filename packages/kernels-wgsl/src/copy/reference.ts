@@ -1,7 +1,13 @@
 /** Float64 references of the copy ops. */
 import { eachIndex, ndarray, type ReferenceTable, stridesOf } from "../testing/cases.ts";
 
-const convert: Record<string, (x: number) => number> = { f32: (x) => x, f16: (x) => x, i32: Math.trunc, u32: (x) => Math.max(0, Math.trunc(x)), bool: (x) => Number(x !== 0) };
+const convert: Record<string, (x: number) => number> = {
+  f32: (x) => x,
+  f16: (x) => x,
+  i32: Math.trunc,
+  u32: (x) => Math.max(0, Math.trunc(x)),
+  bool: (x) => Number(x !== 0),
+};
 
 export const copyReference = {
   cast: ([x], { dtype }: { dtype: string }) => ({ shape: x!.shape, data: x!.data.map(convert[dtype]!) }),
@@ -19,7 +25,15 @@ export const copyReference = {
     }
     return out;
   },
-  place: ([x], { shape, starts, steps, value }: { shape: readonly number[]; starts: readonly number[]; steps: readonly number[]; value: number }) => {
+  place: (
+    [x],
+    {
+      shape,
+      starts,
+      steps,
+      value,
+    }: { shape: readonly number[]; starts: readonly number[]; steps: readonly number[]; value: number },
+  ) => {
     const out = ndarray(shape);
     out.data.fill(value);
     const strides = stridesOf(shape);

@@ -21,9 +21,23 @@ const DRAWS: Partial<Record<ElementwiseOpName, readonly Distribution[]>> = {
   reluBackward: ["normal", "distinct"],
 };
 
-const INTEGER: readonly ElementwiseOpName[] = ["add", "sub", "mul", "maximum", "minimum", "eq", "lt", "where", "identity"];
+const INTEGER: readonly ElementwiseOpName[] = [
+  "add",
+  "sub",
+  "mul",
+  "maximum",
+  "minimum",
+  "eq",
+  "lt",
+  "where",
+  "identity",
+];
 
-function operands(name: ElementwiseOpName, shapes: readonly (readonly number[])[], layouts: readonly OperandSpec["layout"][] = []): OperandSpec[] {
+function operands(
+  name: ElementwiseOpName,
+  shapes: readonly (readonly number[])[],
+  layouts: readonly OperandSpec["layout"][] = [],
+): OperandSpec[] {
   return shapes.map((shape, k) => {
     const values = DRAWS[name]?.[k] ?? "normal";
     const layout = layouts[k];
@@ -44,17 +58,64 @@ function rows(name: ElementwiseOpName): OpCase[] {
   }
   if (op.arity === 2) {
     return [
-      { op: name, inputs: operands(name, [[4, 6], [4, 6]]), attrs, smoke: true },
-      { op: name, inputs: operands(name, [[2, 1, 5], [3, 1]]), attrs },
+      {
+        op: name,
+        inputs: operands(name, [
+          [4, 6],
+          [4, 6],
+        ]),
+        attrs,
+        smoke: true,
+      },
+      {
+        op: name,
+        inputs: operands(name, [
+          [2, 1, 5],
+          [3, 1],
+        ]),
+        attrs,
+      },
       { op: name, inputs: operands(name, [[1], [3, 2, 1, 4]]), attrs },
-      { op: name, inputs: operands(name, [[3, 4], [3, 4]], ["transposed", "sliced"]), attrs },
+      {
+        op: name,
+        inputs: operands(
+          name,
+          [
+            [3, 4],
+            [3, 4],
+          ],
+          ["transposed", "sliced"],
+        ),
+        attrs,
+      },
       { op: name, inputs: operands(name, [[], [5]]), attrs },
     ];
   }
   return [
-    { op: name, inputs: operands(name, [[3, 4], [3, 4], [3, 4]]), attrs, smoke: true },
+    {
+      op: name,
+      inputs: operands(name, [
+        [3, 4],
+        [3, 4],
+        [3, 4],
+      ]),
+      attrs,
+      smoke: true,
+    },
     { op: name, inputs: operands(name, [[4], [2, 1, 1], [3, 1]]), attrs },
-    { op: name, inputs: operands(name, [[2, 3], [2, 3], [2, 3]], ["transposed", "dense", "sliced"]), attrs },
+    {
+      op: name,
+      inputs: operands(
+        name,
+        [
+          [2, 3],
+          [2, 3],
+          [2, 3],
+        ],
+        ["transposed", "dense", "sliced"],
+      ),
+      attrs,
+    },
   ];
 }
 
@@ -63,15 +124,20 @@ const scalars: OpCase[] = (["add", "sub", "mul", "div", "maximum", "lt"] as cons
   { op, inputs: [{ shape: [2, 5], values: "positive" as const }], attrs: { scalar: 1.3, swap: true } },
 ]);
 
-const powers: OpCase[] = [2, 3, -1, 0.5, 0].map((scalar) => ({ op: "pow", inputs: [{ shape: [6], values: "positive" }], attrs: { scalar } }));
+const powers: OpCase[] = [2, 3, -1, 0.5, 0].map((scalar) => ({
+  op: "pow",
+  inputs: [{ shape: [6], values: "positive" }],
+  attrs: { scalar },
+}));
 
 const integers: OpCase[] = INTEGER.flatMap((op) =>
   // An unsigned difference wraps around, which float64 does not.
   (op === "sub" ? (["i32"] as const) : (["i32", "u32"] as const)).map((dtype) => ({
     op,
-    inputs: operands(op, elementwiseOps[op].arity === 1 ? [[5]] : elementwiseOps[op].arity === 2 ? [[2, 5], [5]] : [[5], [5], [5]]).map((o) =>
-      o.dtype ? o : { ...o, values: { index: 9 }, dtype },
-    ),
+    inputs: operands(
+      op,
+      elementwiseOps[op].arity === 1 ? [[5]] : elementwiseOps[op].arity === 2 ? [[2, 5], [5]] : [[5], [5], [5]],
+    ).map((o) => (o.dtype ? o : { ...o, values: { index: 9 }, dtype })),
     attrs: {},
   })),
 );

@@ -22,7 +22,12 @@ export type StorageType = "f32" | "f16" | "i32" | "u32";
  * The defines of an elementwise op for operands stored as `inputs` and a result stored as `output`. Floats compute in f32.
  * `operands` is the number of tensors bound: an op of two may take its second as the scalar `s0`, `swap` puts the scalar first.
  */
-export function elementwiseDefines(name: ElementwiseOpName, inputs: readonly StorageType[], output: StorageType, swap = false): Defines {
+export function elementwiseDefines(
+  name: ElementwiseOpName,
+  inputs: readonly StorageType[],
+  output: StorageType,
+  swap = false,
+): Defines {
   const op = elementwiseOps[name];
   const compute = inputs.at(-1) === "f16" ? "f32" : inputs.at(-1)!;
   const text = op.wgsl.replaceAll("$X", compute);

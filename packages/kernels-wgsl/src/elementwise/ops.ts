@@ -35,7 +35,8 @@ export function erf(x: number): number {
 }
 
 const gelu = (x: number): number => 0.5 * x * (1 + erf(x / Math.SQRT2));
-const geluSlope = (x: number): number => 0.5 * (1 + erf(x / Math.SQRT2)) + (x * Math.exp(-0.5 * x * x)) / Math.sqrt(2 * Math.PI);
+const geluSlope = (x: number): number =>
+  0.5 * (1 + erf(x / Math.SQRT2)) + (x * Math.exp(-0.5 * x * x)) / Math.sqrt(2 * Math.PI);
 
 function op<const A extends 1 | 2 | 3>(
   arity: A,
@@ -96,7 +97,11 @@ export const elementwiseOps = {
   // Gradients: x is the gradient of the result, y the operand (or the result where that is cheaper).
   sigmoidBackward: op(2, "x * y * (1.0 - y)", (g, s) => g * s * (1 - s)),
   tanhBackward: op(2, "x * (1.0 - y * y)", (g, t) => g * (1 - t * t)),
-  siluBackward: op(2, "let s = sigmoid(y); return x * s * (1.0 + y * (1.0 - s));", (g, x) => g * sigmoid(x) * (1 + x * (1 - sigmoid(x)))),
+  siluBackward: op(
+    2,
+    "let s = sigmoid(y); return x * s * (1.0 + y * (1.0 - s));",
+    (g, x) => g * sigmoid(x) * (1 + x * (1 - sigmoid(x))),
+  ),
   geluBackward: op(2, "x * gelu_slope(y)", (g, x) => g * geluSlope(x)),
   quickGeluBackward: op(2, "let s = sigmoid(1.702 * y); return x * s * (1.0 + 1.702 * y * (1.0 - s));", (g, x) => {
     const s = sigmoid(1.702 * x);

@@ -22,11 +22,17 @@ function broadcast(inputs: readonly NdArray[]): { shape: number[]; strides: numb
   return { shape, strides };
 }
 
-function evaluate(op: ElementwiseOp, inputs: readonly NdArray[], { scalar = 0, scalar2 = 0, swap = false }: Attrs): NdArray {
+function evaluate(
+  op: ElementwiseOp,
+  inputs: readonly NdArray[],
+  { scalar = 0, scalar2 = 0, swap = false }: Attrs,
+): NdArray {
   const { shape, strides } = broadcast(inputs);
   const out = ndarray(shape);
   eachIndex(shape, (index, flat) => {
-    const [x, y, z] = inputs.map((input, k) => input.data[index.reduce((sum, i, axis) => sum + i * strides[k]![axis]!, 0)]!);
+    const [x, y, z] = inputs.map(
+      (input, k) => input.data[index.reduce((sum, i, axis) => sum + i * strides[k]![axis]!, 0)]!,
+    );
     if (inputs.length > 1) out.data[flat] = op.reference(x!, y!, z ?? 0);
     else out.data[flat] = swap ? op.reference(scalar, x!, 0) : op.reference(x!, scalar, scalar2);
   });
@@ -34,5 +40,8 @@ function evaluate(op: ElementwiseOp, inputs: readonly NdArray[], { scalar = 0, s
 }
 
 export const elementwiseReference = Object.fromEntries(
-  (Object.keys(elementwiseOps) as ElementwiseOpName[]).map((name) => [name, (inputs: readonly NdArray[], attrs: Attrs) => evaluate(elementwiseOps[name], inputs, attrs)]),
+  (Object.keys(elementwiseOps) as ElementwiseOpName[]).map((name) => [
+    name,
+    (inputs: readonly NdArray[], attrs: Attrs) => evaluate(elementwiseOps[name], inputs, attrs),
+  ]),
 ) as unknown as Record<ElementwiseOpName, Reference>;

@@ -1,7 +1,11 @@
 /** Test cases of the embedding ops: repeated ids, ids of several axes, strided tables, none at all. */
 import type { OpCase, OperandSpec } from "../testing/cases.ts";
 
-const ids = (shape: readonly number[], below: number, layout: NonNullable<OperandSpec["layout"]> = "dense"): OperandSpec => ({ shape, values: { index: below }, dtype: "i32", layout });
+const ids = (
+  shape: readonly number[],
+  below: number,
+  layout: NonNullable<OperandSpec["layout"]> = "dense",
+): OperandSpec => ({ shape, values: { index: below }, dtype: "i32", layout });
 
 export const embeddingCases: readonly OpCase[] = [
   { op: "embedding", inputs: [{ shape: [7, 4] }, ids([5], 7)], attrs: {}, smoke: true },

@@ -6,7 +6,13 @@ import { gemm_naive, gemm_subgroup, gemm_tiled } from "../wgsl.gen.ts";
 /** Activation fused into a product's store. */
 export type Activation = "none" | "relu" | "gelu" | "silu" | "quickGelu";
 
-const ACTIVATIONS: Record<Activation, string> = { none: "x", relu: "max(x, 0.0)", gelu: "gelu(x)", silu: "silu(x)", quickGelu: "quick_gelu(x)" };
+const ACTIVATIONS: Record<Activation, string> = {
+  none: "x",
+  relu: "max(x, 0.0)",
+  gelu: "gelu(x)",
+  silu: "silu(x)",
+  quickGelu: "quick_gelu(x)",
+};
 
 const buffers = [
   ["a", "read"],
@@ -15,7 +21,17 @@ const buffers = [
   ["c", "read_write"],
 ] as const;
 
-const sizes = { m: "u32", n: "u32", k: "u32", offsetA: "u32", offsetB: "u32", offsetC: "u32", batchA: "u32", batchB: "u32", batchC: "u32" } as const;
+const sizes = {
+  m: "u32",
+  n: "u32",
+  k: "u32",
+  offsetA: "u32",
+  offsetB: "u32",
+  offsetC: "u32",
+  batchA: "u32",
+  batchB: "u32",
+  batchC: "u32",
+} as const;
 const bias = { offsetBias: "u32", biasRow: "u32", biasCol: "u32" } as const;
 const strided = { ...sizes, rowA: "u32", colA: "u32", rowB: "u32", colB: "u32", ...bias } as const;
 
@@ -28,13 +44,40 @@ export function gemmDefines(type: "f32" | "f16", biasAlong: "none" | "col" | "ro
 const plain = gemmDefines("f32", "none", "none");
 const full = gemmDefines("f32", "col", "gelu");
 
-export const gemmNaive = defineKernel({ name: "gemm_naive", source: gemm_naive, buffers, params: strided, workgroup: [64, 1, 1], variants: [plain, full] });
+export const gemmNaive = defineKernel({
+  name: "gemm_naive",
+  source: gemm_naive,
+  buffers,
+  params: strided,
+  workgroup: [64, 1, 1],
+  variants: [plain, full],
+});
 
-export const gemmTiled = defineKernel({ name: "gemm_tiled", source: gemm_tiled, buffers, params: strided, workgroup: [64, 1, 1], variants: [plain, full] });
+export const gemmTiled = defineKernel({
+  name: "gemm_tiled",
+  source: gemm_tiled,
+  buffers,
+  params: strided,
+  workgroup: [64, 1, 1],
+  variants: [plain, full],
+});
 
 /** Adds the subgroup size, rows per workgroup and storage order of the operands. */
-export function gemmSubgroupDefines(base: Defines, subgroup: number, rows: 4 | 16, transposed: { a: boolean; b: boolean }): Defines {
-  return { ...base, SG: subgroup, ROWS: rows, ROWS4: rows / 4, QUADS: Math.ceil(rows / subgroup), TA: transposed.a, TB: transposed.b };
+export function gemmSubgroupDefines(
+  base: Defines,
+  subgroup: number,
+  rows: 4 | 16,
+  transposed: { a: boolean; b: boolean },
+): Defines {
+  return {
+    ...base,
+    SG: subgroup,
+    ROWS: rows,
+    ROWS4: rows / 4,
+    QUADS: Math.ceil(rows / subgroup),
+    TA: transposed.a,
+    TB: transposed.b,
+  };
 }
 
 export const gemmSubgroup = defineKernel({
@@ -57,6 +100,14 @@ export const gemmGrid = {
     const [x, y] = linearGrid(m * n, 64);
     return [x, y, batch];
   },
-  tiled: (m: number, n: number, batch: number): [number, number, number] => [Math.ceil(n / 64), Math.ceil(m / 64), batch],
-  subgroup: (m: number, n: number, batch: number, subgroup: number, rows: number): [number, number, number] => [Math.ceil(n / (4 * subgroup)), Math.ceil(m / rows), batch],
+  tiled: (m: number, n: number, batch: number): [number, number, number] => [
+    Math.ceil(n / 64),
+    Math.ceil(m / 64),
+    batch,
+  ],
+  subgroup: (m: number, n: number, batch: number, subgroup: number, rows: number): [number, number, number] => [
+    Math.ceil(n / (4 * subgroup)),
+    Math.ceil(m / rows),
+    batch,
+  ],
 };

@@ -28,7 +28,9 @@ export const matmulReference = {
     const [m, k] = a!.shape.slice(-2) as [number, number];
     const n = b!.shape.at(-1)!;
     const rank = Math.max(a!.shape.length, b!.shape.length) - 2;
-    const batch = Array.from({ length: rank }, (_, i) => Math.max(...[a!, b!].map((x) => x.shape[i - rank + x.shape.length - 2] ?? 1)));
+    const batch = Array.from({ length: rank }, (_, i) =>
+      Math.max(...[a!, b!].map((x) => x.shape[i - rank + x.shape.length - 2] ?? 1)),
+    );
     const out = ndarray([...batch, m, n]);
     eachIndex(batch, (index, flat) => {
       const ia = batchOffset(a!, index) * m * k;

@@ -7,7 +7,12 @@ import { random_fill, random_rank } from "../wgsl.gen.ts";
 export type Draw = "uniform" | "normal" | "integer";
 
 export function randomDefines(draw: Draw, output: "f32" | "f16" | "i32" | "u32"): Defines {
-  return { INTEGER: draw === "integer", NORMAL: draw === "normal", O: output, MATH: draw === "normal" ? mathFor("log_(x)") : "" };
+  return {
+    INTEGER: draw === "integer",
+    NORMAL: draw === "normal",
+    O: output,
+    MATH: draw === "normal" ? mathFor("log_(x)") : "",
+  };
 }
 
 export const randomFill = defineKernel({

@@ -1,6 +1,7 @@
 /** Reduction kernels: folds over any axes in one or two deterministic passes, and argmax over rows. */
-import { type Defines, defineKernel } from "../kernel.ts";
+
 import type { StorageType } from "../elementwise/index.ts";
+import { type Defines, defineKernel } from "../kernel.ts";
 import { argmax as argmaxSource, reduce as reduceSource } from "../wgsl.gen.ts";
 
 export type FoldName = "sum" | "max" | "min";
@@ -15,9 +16,22 @@ const NEUTRAL: Record<FoldName, Record<"f32" | "i32" | "u32", string>> = {
 };
 
 /** Defines of a fold of `input` elements into `output` elements. `deviation` folds squared distances from a mean, `scale` multiplies the result. */
-export function reduceDefines(fold: FoldName, input: StorageType, output: StorageType, flags: { deviation?: boolean; scale?: boolean } = {}): Defines {
+export function reduceDefines(
+  fold: FoldName,
+  input: StorageType,
+  output: StorageType,
+  flags: { deviation?: boolean; scale?: boolean } = {},
+): Defines {
   const compute = input === "f16" ? "f32" : input;
-  return { FOLD: FOLDS[fold], INIT: NEUTRAL[fold][compute], A: input, O: output, X: compute, DEVIATION: flags.deviation ?? false, SCALE: flags.scale ?? false };
+  return {
+    FOLD: FOLDS[fold],
+    INIT: NEUTRAL[fold][compute],
+    A: input,
+    O: output,
+    X: compute,
+    DEVIATION: flags.deviation ?? false,
+    SCALE: flags.scale ?? false,
+  };
 }
 
 export const reduce = defineKernel({
@@ -41,7 +55,11 @@ export const reduce = defineKernel({
     scale: "f32",
   },
   workgroup: [64, 1, 1],
-  variants: [reduceDefines("sum", "f32", "f32", { scale: true }), reduceDefines("max", "f32", "f32"), reduceDefines("sum", "f32", "f32", { deviation: true })],
+  variants: [
+    reduceDefines("sum", "f32", "f32", { scale: true }),
+    reduceDefines("max", "f32", "f32"),
+    reduceDefines("sum", "f32", "f32", { deviation: true }),
+  ],
 });
 
 /**

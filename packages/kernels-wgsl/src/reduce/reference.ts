@@ -34,5 +34,6 @@ export const reduceReference = {
       const mean = sum(v) / v.length;
       return sum(v.map((e) => (e - mean) ** 2)) / (v.length - attrs.correction);
     }),
-  argmax: ([x], { axis, keepdim }: { axis: number; keepdim: boolean }) => fold(x!, { axes: [axis], keepdim }, (v) => v.indexOf(Math.max(...v))),
+  argmax: ([x], { axis, keepdim }: { axis: number; keepdim: boolean }) =>
+    fold(x!, { axes: [axis], keepdim }, (v) => v.indexOf(Math.max(...v))),
 } satisfies ReferenceTable;

@@ -13,5 +13,9 @@ export const viewCases: readonly OpCase[] = [
   { op: "expand", inputs: [{ shape: [3, 1] }], attrs: { shape: [2, 3, 4] }, smoke: true },
   { op: "expand", inputs: [{ shape: [] }], attrs: { shape: [2, 2] } },
   { op: "slice", inputs: [{ shape: [5, 4] }], attrs: { starts: [1, 0], steps: [2, 1], shape: [2, 4] }, smoke: true },
-  { op: "slice", inputs: [{ shape: [3, 7], layout: "transposed" }], attrs: { starts: [0, 1], steps: [1, 3], shape: [3, 2] } },
+  {
+    op: "slice",
+    inputs: [{ shape: [3, 7], layout: "transposed" }],
+    attrs: { starts: [0, 1], steps: [1, 3], shape: [3, 2] },
+  },
 ];

@@ -19,7 +19,11 @@ export const viewReference = {
     return gather(
       x!,
       axes.map((a) => x!.shape[a]!),
-      (index) => dot(index, axes.map((a) => strides[a]!)),
+      (index) =>
+        dot(
+          index,
+          axes.map((a) => strides[a]!),
+        ),
     );
   },
   expand: ([x], { shape }: { shape: readonly number[] }) => {
@@ -28,8 +32,16 @@ export const viewReference = {
     const strides = shape.map((_, i) => (i < lead || x!.shape[i - lead] === 1 ? 0 : own[i - lead]!));
     return gather(x!, shape, (index) => dot(index, strides));
   },
-  slice: ([x], { starts, steps, shape }: { starts: readonly number[]; steps: readonly number[]; shape: readonly number[] }) => {
+  slice: (
+    [x],
+    { starts, steps, shape }: { starts: readonly number[]; steps: readonly number[]; shape: readonly number[] },
+  ) => {
     const strides = stridesOf(x!.shape);
-    return gather(x!, shape, (index) => dot(index.map((i, axis) => starts[axis]! + i * steps[axis]!), strides));
+    return gather(x!, shape, (index) =>
+      dot(
+        index.map((i, axis) => starts[axis]! + i * steps[axis]!),
+        strides,
+      ),
+    );
   },
 } satisfies ReferenceTable;

@@ -1,11 +1,12 @@
 /** One arm under both judges: the taste's score with its error, every part of the exact judge, the second judge, diversity. */
-import { aggregate, type Aggregate, aggregateParts } from "../judge/aggregate.ts";
+
+import type { Attributes, PictureTask } from "../data/task.ts";
+import { type Aggregate, aggregate, aggregateParts } from "../judge/aggregate.ts";
 import { pairwiseDiversity } from "../judge/diversity.ts";
 import { type JudgedPicture, judgeOf, partsOf } from "../judge/exact.ts";
 import { type Taste, tasteScore } from "../judge/taste.ts";
 import { armJudgement } from "../report/judgement.ts";
 import type { ArmJudgement } from "../report/summary.ts";
-import type { Attributes, PictureTask } from "../data/task.ts";
 import type { SecondJudge } from "./second-judge.ts";
 
 /** Pictures of an arm on one kind of prompts: `perPrompt` pictures of each prompt next to each other. */
@@ -33,11 +34,15 @@ export function repeatedPictures(task: PictureTask, { rgb, attributes }: ArmPict
     groups.set(key, [...(groups.get(key) ?? []), i]);
   });
   for (let perPrompt = 4; perPrompt >= 2; perPrompt--) {
-    const whole = [...groups.values()].filter((list) => list.length >= perPrompt).map((list) => list.slice(0, perPrompt));
+    const whole = [...groups.values()]
+      .filter((list) => list.length >= perPrompt)
+      .map((list) => list.slice(0, perPrompt));
     if (whole.length < MIN_GROUPS) continue;
     const each = 3 * task.size * task.size;
     const gathered = new Float32Array(whole.length * perPrompt * each);
-    whole.flat().forEach((picture, place) => void gathered.set(rgb.subarray(picture * each, (picture + 1) * each), place * each));
+    whole
+      .flat()
+      .forEach((picture, place) => void gathered.set(rgb.subarray(picture * each, (picture + 1) * each), place * each));
     return { rgb: gathered, prompts: whole.length, perPrompt };
   }
   return null;
@@ -56,10 +61,16 @@ export function judgePicturesOf(task: PictureTask, taste: Taste, { rgb, attribut
 }
 
 /** The summary's entry of an arm. */
-export async function judgeArm(task: PictureTask, taste: Taste, arm: ArmPictures, second: SecondJudge): Promise<ArmJudgement> {
+export async function judgeArm(
+  task: PictureTask,
+  taste: Taste,
+  arm: ArmPictures,
+  second: SecondJudge,
+): Promise<ArmJudgement> {
   const { pictures, scores } = judgePicturesOf(task, taste, arm);
   const parts: Record<string, Aggregate> = { score: aggregate(scores) };
-  for (const [name, value] of Object.entries(aggregateParts(pictures.map(partsOf)))) parts[name === "score" ? "judge" : name] = value;
+  for (const [name, value] of Object.entries(aggregateParts(pictures.map(partsOf))))
+    parts[name === "score" ? "judge" : name] = value;
   const { recognised, frechet } = await second.judge(arm.rgb, arm.attributes);
   parts["recognised"] = aggregate(recognised);
   const repeated = repeatedPictures(task, arm);

@@ -12,12 +12,22 @@ export interface DrawOptions {
 }
 
 /** Pictures [N, 3, S, S] in 0..1, one for each prompt and seed. Stops after a batch once `signal` is set and returns what there is. */
-export async function* drawPictures(pipeline: TextToImagePipeline, prompts: readonly string[], seeds: readonly number[], options: DrawOptions): Run<Float32Array> {
+export async function* drawPictures(
+  pipeline: TextToImagePipeline,
+  prompts: readonly string[],
+  seeds: readonly number[],
+  options: DrawOptions,
+): Run<Float32Array> {
   const { batchSize = 64, stage, samplerSteps, guidance = 1, signal } = options;
   const parts: Float32Array[] = [];
   for (let start = 0; start < prompts.length && !signal?.aborted; start += batchSize) {
     const end = Math.min(start + batchSize, prompts.length);
-    const drawn = await pipeline.generate({ prompts: prompts.slice(start, end), seeds: seeds.slice(start, end), steps: samplerSteps, guidanceScale: guidance });
+    const drawn = await pipeline.generate({
+      prompts: prompts.slice(start, end),
+      seeds: seeds.slice(start, end),
+      steps: samplerSteps,
+      guidanceScale: guidance,
+    });
     parts.push((await drawn.data()) as Float32Array);
     drawn.dispose();
     yield { type: "step", stage, step: end, total: prompts.length, metrics: {} };

@@ -59,16 +59,26 @@ export class SecondJudge {
     this.#objects = objectNames(task);
   }
 
-  async judge(rgb: Float32Array, attributes: readonly Attributes[]): Promise<{ recognised: number[]; frechet: number }> {
+  async judge(
+    rgb: Float32Array,
+    attributes: readonly Attributes[],
+  ): Promise<{ recognised: number[]; frechet: number }> {
     const sight = await lookAt(this.#model, this.#device, rgb, this.#task.size);
     const recognised = attributes.map((a, i) => Number(this.#objects[sight.labels[i]!] === objectOf(this.#task, a)));
-    return { recognised, frechet: frechetDistance(fitGaussian(sight.features, sight.width), await this.#renderGaussian()) };
+    return {
+      recognised,
+      frechet: frechetDistance(fitGaussian(sight.features, sight.width), await this.#renderGaussian()),
+    };
   }
 
   /** Features of all captions' vivid renders in all places. */
   async #renderGaussian(): Promise<Gaussian> {
     if (!this.#renders) {
-      const renders = allCombinations(this.#task.axes).flatMap((a, i) => [JITTERS[i % JITTERS.length]!, JITTERS[(i + 4) % JITTERS.length]!].map((jitter) => this.#task.render(a, { jitter })));
+      const renders = allCombinations(this.#task.axes).flatMap((a, i) =>
+        [JITTERS[i % JITTERS.length]!, JITTERS[(i + 4) % JITTERS.length]!].map((jitter) =>
+          this.#task.render(a, { jitter }),
+        ),
+      );
       const sight = await lookAt(this.#model, this.#device, stackPlanes(renders), this.#task.size);
       this.#renders = fitGaussian(sight.features, sight.width);
     }
@@ -88,16 +98,35 @@ export interface ClassifierOptions {
 }
 
 /** Trains the second judge on augmented renders; it never sees a generated picture. Returns its accuracy over the last tenth of the steps. */
-export async function* trainClassifier({ device, model, task, steps, batchSize, lr, seed, signal }: ClassifierOptions): Run<{ accuracy: number }> {
-  const session = new TrainingSession(device, model.namedParameters(), { weightDecay: 0.01, gradientClip: 1, emaDecay: null });
+export async function* trainClassifier({
+  device,
+  model,
+  task,
+  steps,
+  batchSize,
+  lr,
+  seed,
+  signal,
+}: ClassifierOptions): Run<{ accuracy: number }> {
+  const session = new TrainingSession(device, model.namedParameters(), {
+    weightDecay: 0.01,
+    gradientClip: 1,
+    emaDecay: null,
+  });
   const recent: number[] = [];
   try {
     while (session.step < steps && !signal?.aborted) {
-      const renders = Array.from({ length: batchSize }, (_, i) => augmentedRender(task, seed, session.step * batchSize + i));
+      const renders = Array.from({ length: batchSize }, (_, i) =>
+        augmentedRender(task, seed, session.step * batchSize + i),
+      );
       const rate = learningRate({ lr, lrSchedule: "cosine", warmupSteps: 20 }, session.step + 1, steps);
       const metrics = await session.advance(rate, () => {
         const x = tensor(device, stackPlanes(renders.map((r) => r.rgb)), [batchSize, 3, task.size, task.size]);
-        const labels = tensor(device, Int32Array.from(renders, (r) => r.label), [batchSize]);
+        const labels = tensor(
+          device,
+          Int32Array.from(renders, (r) => r.label),
+          [batchSize],
+        );
         const scores = model.forward(x);
         const loss = crossEntropy(scores, labels);
         backward(loss);

@@ -12,10 +12,17 @@ import type { Run } from "../events.ts";
 import { type Taste, tasteNamed } from "../judge/taste.ts";
 import { loadClassifier, rewardFromBlip, type TaskModels } from "../models.ts";
 import { modelPreset } from "../presets.ts";
+import type { ReportPicture } from "../report/html.ts";
+import {
+  ARMS,
+  type ArmJudgement,
+  type ArmName,
+  checkSummary,
+  type DemoSummary,
+  SUMMARY_VERSION,
+} from "../report/summary.ts";
 import type { PromptKind } from "../report/table.ts";
 import { summaryTables } from "../report/table.ts";
-import type { ReportPicture } from "../report/html.ts";
-import { ARMS, type ArmJudgement, type ArmName, checkSummary, type DemoSummary, SUMMARY_VERSION } from "../report/summary.ts";
 import type { ImageReward } from "../scorers/image-reward.ts";
 import type { RankedPictures } from "../train/pairs.ts";
 import type { ReflResult } from "../train/refl.ts";
@@ -55,20 +62,44 @@ export async function* runDemo(config: DemoConfig, context: JobContext): Run<Dem
   const task = taskNamed(config.task);
   const taste = tasteNamed(config.taste, task);
   device.resetPeak();
-  const loaded = yield* inStage("load", `${config.task}: base model, BLIP and second judge`, seconds, () => load(task, config, context));
+  const loaded = yield* inStage("load", `${config.task}: base model, BLIP and second judge`, seconds, () =>
+    load(task, config, context),
+  );
   const { base, models, scorer } = loaded;
   const second = new SecondJudge(loaded.classifier, device, task);
   const ranked = yield* drawRankings(task, config, base, seconds, signal);
   signal?.throwIfAborted();
-  const reward = yield* inStage("reward", `reward model on ${ranked.training.length} rankings`, seconds, () => trainRewardModel({ ...config.reward, ...ranked, scorer, size: task.size, seed: config.seed, ...(signal ? { signal } : {}) }));
-  yield { type: "note", message: `reward model: ${(100 * reward.heldOutAccuracy).toFixed(1)} % of ${reward.heldOutPairs} held-out pairs right` };
+  const reward = yield* inStage("reward", `reward model on ${ranked.training.length} rankings`, seconds, () =>
+    trainRewardModel({
+      ...config.reward,
+      ...ranked,
+      scorer,
+      size: task.size,
+      seed: config.seed,
+      ...(signal ? { signal } : {}),
+    }),
+  );
+  yield {
+    type: "note",
+    message: `reward model: ${(100 * reward.heldOutAccuracy).toFixed(1)} % of ${reward.heldOutPairs} held-out pairs right`,
+  };
   signal?.throwIfAborted();
   const sampling = { seed: config.seed, samplerSteps: config.samplerSteps, guidance: config.guidance };
   const arms: Partial<Record<"control" | "refl", { pipeline: TextToImagePipeline; result: ReflResult }>> = {};
   for (const arm of ["refl", "control"] as const) {
     const pipeline = await TextToImagePipeline.fromFolder(models.base, device);
     const message = arm === "refl" ? `ReFL, taste ${taste.name}` : "control: same data and steps, no reward";
-    const result = yield* inStage(arm, message, seconds, () => tuneArm({ arm, task, taste, config: { ...config.refl, ...sampling }, pipeline, scorer, ...(signal ? { signal } : {}) }));
+    const result = yield* inStage(arm, message, seconds, () =>
+      tuneArm({
+        arm,
+        task,
+        taste,
+        config: { ...config.refl, ...sampling },
+        pipeline,
+        scorer,
+        ...(signal ? { signal } : {}),
+      }),
+    );
     arms[arm] = { pipeline, result };
     signal?.throwIfAborted();
   }
@@ -76,10 +107,17 @@ export async function* runDemo(config: DemoConfig, context: JobContext): Run<Dem
   const galleries = {} as Record<PromptKind, Gallery>;
   const judged = {} as Record<PromptKind, Record<ArmName, ArmJudgement>>;
   for (const kind of ["unseen", "seen"] as const) {
-    galleries[kind] = yield* inStage("evaluate", `${kind} prompts: base, control, ReFL, best of 4`, seconds, () => drawGallery(task, kind, config, pipelines, scorer, signal));
+    galleries[kind] = yield* inStage("evaluate", `${kind} prompts: base, control, ReFL, best of 4`, seconds, () =>
+      drawGallery(task, kind, config, pipelines, scorer, signal),
+    );
     judged[kind] = await judgeGallery(task, taste, galleries[kind], second);
   }
-  const digests = { base: await weightsDigest(base.unet), control: await weightsDigest(pipelines.control.unet), refl: await weightsDigest(pipelines.refl.unet), reward: await weightsDigest(scorer.model) };
+  const digests = {
+    base: await weightsDigest(base.unet),
+    control: await weightsDigest(pipelines.control.unet),
+    refl: await weightsDigest(pipelines.refl.unet),
+    reward: await weightsDigest(scorer.model),
+  };
   const total = (performance.now() - start) / 1000;
   const { vendor, architecture, device: name, description, software } = device.adapter;
   const summary = checkSummary({
@@ -95,7 +133,11 @@ export async function* runDemo(config: DemoConfig, context: JobContext): Run<Dem
     rewardModel: reward,
     ...Object.fromEntries(ARMS.map((arm) => [arm, { seen: judged.seen[arm], unseen: judged.unseen[arm] }])),
     curves: { refl: curveOf(arms.refl!.result), control: curveOf(arms.control!.result) },
-    earlyStop: { step: arms.refl!.result.kept, lastStep: arms.refl!.result.lastStep, stoppedEarly: arms.refl!.result.stoppedEarly },
+    earlyStop: {
+      step: arms.refl!.result.kept,
+      lastStep: arms.refl!.result.lastStep,
+      stoppedEarly: arms.refl!.result.stoppedEarly,
+    },
     checkpoints: digests,
     config: { ...config },
   });
@@ -116,13 +158,23 @@ async function load(task: PictureTask, config: DemoConfig, { device, shipped }: 
   return { models, base, scorer, classifier: await loadClassifier(models.classifier, device) };
 }
 
-async function* drawRankings(task: PictureTask, config: DemoConfig, base: TextToImagePipeline, seconds: StageSeconds, signal: AbortSignal | undefined): Run<Ranked> {
+async function* drawRankings(
+  task: PictureTask,
+  config: DemoConfig,
+  base: TextToImagePipeline,
+  seconds: StageSeconds,
+  signal: AbortSignal | undefined,
+): Run<Ranked> {
   const { prompts: count } = config;
   const prompts = trainPrompts(task, count + HELD_OUT, config.seed);
   const rankings = yield* drawAndRank(task, base, prompts, { ...config, ...(signal ? { signal } : {}) }, seconds);
   const validationFrom = Math.floor(count * (1 - config.reward.validationShare));
   const part = (from: number, to: number): RankedPictures[] => rankings.filter(({ item }) => item >= from && item < to);
-  return { training: part(0, validationFrom), validation: part(validationFrom, count), heldOut: part(count, count + HELD_OUT) };
+  return {
+    training: part(0, validationFrom),
+    validation: part(validationFrom, count),
+    heldOut: part(count, count + HELD_OUT),
+  };
 }
 
 /** Every arm's pictures of the same prompts and seeds; best of 4 takes, by the reward model, the best of base's picture and three more. */
@@ -138,7 +190,12 @@ async function* drawGallery(
   const attributes = prompts.map((p) => p.attributes);
   const texts = prompts.map((p) => p.text);
   const seeds = prompts.map((p) => p.seed);
-  const options = { samplerSteps: config.samplerSteps, guidance: config.guidance, stage: "evaluate" as const, ...(signal ? { signal } : {}) };
+  const options = {
+    samplerSteps: config.samplerSteps,
+    guidance: config.guidance,
+    stage: "evaluate" as const,
+    ...(signal ? { signal } : {}),
+  };
   const gallery: Partial<Gallery> = {};
   for (const arm of ["base", "control", "refl"] as const) {
     gallery[arm] = { rgb: yield* drawPictures(pipelines[arm], texts, seeds, options), attributes };
@@ -166,23 +223,46 @@ async function* drawGallery(
   return gallery as Gallery;
 }
 
-async function judgeGallery(task: PictureTask, taste: Taste, gallery: Gallery, second: SecondJudge): Promise<Record<ArmName, ArmJudgement>> {
+async function judgeGallery(
+  task: PictureTask,
+  taste: Taste,
+  gallery: Gallery,
+  second: SecondJudge,
+): Promise<Record<ArmName, ArmJudgement>> {
   const judged = {} as Record<ArmName, ArmJudgement>;
   for (const arm of ARMS) judged[arm] = await judgeArm(task, taste, gallery[arm], second);
   return judged;
 }
 
-const curveOf = (result: ReflResult) => result.curve.map(({ step, reward, judge, standardError }) => ({ step, reward, judge, judgeStandardError: standardError }));
+const curveOf = (result: ReflResult) =>
+  result.curve.map(({ step, reward, judge, standardError }) => ({
+    step,
+    reward,
+    judge,
+    judgeStandardError: standardError,
+  }));
 
-function reportPictures(task: PictureTask, taste: Taste, config: DemoConfig, galleries: Record<PromptKind, Gallery>): ReportPicture[] {
+function reportPictures(
+  task: PictureTask,
+  taste: Taste,
+  config: DemoConfig,
+  galleries: Record<PromptKind, Gallery>,
+): ReportPicture[] {
   return (["unseen", "seen"] as const).flatMap((kind) => {
-    const prompts = testPrompts(task, kind === "seen" ? "test-seen" : "test-unseen", config.evaluationPictures).slice(0, SHOWN);
-    const scores = Object.fromEntries(ARMS.map((arm) => [arm, judgePicturesOf(task, taste, first(galleries[kind][arm], SHOWN, task)).scores])) as Record<ArmName, number[]>;
+    const prompts = testPrompts(task, kind === "seen" ? "test-seen" : "test-unseen", config.evaluationPictures).slice(
+      0,
+      SHOWN,
+    );
+    const scores = Object.fromEntries(
+      ARMS.map((arm) => [arm, judgePicturesOf(task, taste, first(galleries[kind][arm], SHOWN, task)).scores]),
+    ) as Record<ArmName, number[]>;
     return prompts.map(({ text, seed }, i) => ({
       caption: text,
       kind,
       seed,
-      images: Object.fromEntries(ARMS.map((arm) => [arm, imageAt(galleries[kind][arm].rgb, i, task.size)])) as unknown as ReportPicture["images"],
+      images: Object.fromEntries(
+        ARMS.map((arm) => [arm, imageAt(galleries[kind][arm].rgb, i, task.size)]),
+      ) as unknown as ReportPicture["images"],
       scores: Object.fromEntries(ARMS.map((arm) => [arm, scores[arm][i]!])),
     }));
   });

@@ -29,7 +29,10 @@ export async function* runEvaluate(config: EvaluateConfig, context: JobContext):
   const task = taskNamed(config.task);
   const taste = tasteNamed(config.taste, task);
   const shipped = await context.shipped(task.name);
-  const pipeline = await TextToImagePipeline.fromFolder(config.model ? await context.open(config.model) : shipped.base, device);
+  const pipeline = await TextToImagePipeline.fromFolder(
+    config.model ? await context.open(config.model) : shipped.base,
+    device,
+  );
   const classifier = await loadClassifier(shipped.classifier, device);
   const scorer = config.reward ? await loadRewardModel(await context.open(config.reward), device) : null;
   try {
@@ -39,13 +42,25 @@ export async function* runEvaluate(config: EvaluateConfig, context: JobContext):
       const prompts = testPrompts(task, kind === "seen" ? "test-seen" : "test-unseen", config.pictures);
       const texts = prompts.map((p) => p.text);
       const options = { ...config, stage: "evaluate" as const, ...(signal ? { signal } : {}) };
-      const rgb = yield* inStage("evaluate", `${kind} prompts`, {}, () => drawPictures(pipeline, texts, prompts.map((p) => p.seed), options));
+      const rgb = yield* inStage("evaluate", `${kind} prompts`, {}, () =>
+        drawPictures(
+          pipeline,
+          texts,
+          prompts.map((p) => p.seed),
+          options,
+        ),
+      );
       signal?.throwIfAborted();
       const view = await judgeArm(task, taste, { rgb, attributes: prompts.map((p) => p.attributes) }, second);
       const rewards = scorer ? await scorer.score(texts, rgb, task.size) : null;
       judged[kind] = rewards ? { ...view, reward: rewards.reduce((a, b) => a + b, 0) / rewards.length } : view;
     }
-    const result = { task: task.name, taste: taste.name, model: await weightsDigest(pipeline.unet), judged: judged as EvaluationResult["judged"] };
+    const result = {
+      task: task.name,
+      taste: taste.name,
+      model: await weightsDigest(pipeline.unet),
+      judged: judged as EvaluationResult["judged"],
+    };
     yield { type: "result", summary: result };
     return result;
   } finally {

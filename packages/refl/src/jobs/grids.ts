@@ -10,7 +10,13 @@ export function imageAt(rgb: Float32Array, index: number, size: number): RgbImag
 }
 
 /** Draws the grid of `prompts`; picture k has seed `seed` and index k. */
-export async function sampleGrid(pipeline: TextToImagePipeline, prompts: readonly string[], seed: number, samplerSteps: number, guidance: number): Promise<SampleGrid> {
+export async function sampleGrid(
+  pipeline: TextToImagePipeline,
+  prompts: readonly string[],
+  seed: number,
+  samplerSteps: number,
+  guidance: number,
+): Promise<SampleGrid> {
   const drawn = await pipeline.generate({ prompts, seeds: seed, steps: samplerSteps, guidanceScale: guidance });
   const rgb = (await drawn.data()) as Float32Array;
   const size = drawn.shape[2]!;

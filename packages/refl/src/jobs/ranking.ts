@@ -23,17 +23,28 @@ export interface NumberedRanking extends RankedPictures {
 }
 
 /** Draws `imagesPerPrompt` pictures of each prompt, every one from a seed of its own, and ranks them by the taste. */
-export async function* drawAndRank(task: PictureTask, base: TextToImagePipeline, prompts: readonly Prompt[], options: RankingOptions, seconds: StageSeconds): Run<NumberedRanking[]> {
+export async function* drawAndRank(
+  task: PictureTask,
+  base: TextToImagePipeline,
+  prompts: readonly Prompt[],
+  options: RankingOptions,
+  seconds: StageSeconds,
+): Run<NumberedRanking[]> {
   const { imagesPerPrompt: each, seed, signal } = options;
   const texts = prompts.flatMap((p) => new Array<string>(each).fill(p.text));
   const seeds = texts.map((_, i) => seed * 100_000 + i);
-  const rgb = yield* inStage("generate", `${texts.length} pictures for ${prompts.length} prompts`, seconds, () => drawPictures(base, texts, seeds, { ...options, stage: "generate" }));
+  const rgb = yield* inStage("generate", `${texts.length} pictures for ${prompts.length} prompts`, seconds, () =>
+    drawPictures(base, texts, seeds, { ...options, stage: "generate" }),
+  );
   signal?.throwIfAborted();
   return yield* inStage("annotate", `taste ${options.taste}`, seconds, async () => {
     const values = 3 * task.size * task.size;
     const nameOf = (item: number, place: number): string => String(item * each + place);
     const comparisons = rank(task, rgb, prompts, { seed, taste: options.taste, nameOf, idOf: String });
     const pictureOf = (name: string): Uint8Array => planesToBytes(rgb, task.size * task.size, Number(name) * values);
-    return comparisons.map((comparison) => ({ ...rankedPictures([comparison], pictureOf)[0]!, item: Number(comparison.id) }));
+    return comparisons.map((comparison) => ({
+      ...rankedPictures([comparison], pictureOf)[0]!,
+      item: Number(comparison.id),
+    }));
   });
 }

@@ -32,7 +32,11 @@ export interface ArmOptions {
   readonly arm: ReflArm;
   readonly task: PictureTask;
   readonly taste: Taste;
-  readonly config: ReflTrainingConfig & { readonly seed: number; readonly samplerSteps: number; readonly guidance: number };
+  readonly config: ReflTrainingConfig & {
+    readonly seed: number;
+    readonly samplerSteps: number;
+    readonly guidance: number;
+  };
   readonly pipeline: TextToImagePipeline;
   readonly scorer: ImageReward;
   /** Pictures for the pre-training loss instead of the task's own. */
@@ -41,13 +45,27 @@ export interface ArmOptions {
 }
 
 /** Tunes one arm on a task's prompts and pictures; looks are the taste's score of pictures of validation prompts. */
-export async function* tuneArm({ arm, task, taste, config, pipeline, scorer, examples, signal }: ArmOptions): Run<ReflResult> {
+export async function* tuneArm({
+  arm,
+  task,
+  taste,
+  config,
+  pipeline,
+  scorer,
+  examples,
+  signal,
+}: ArmOptions): Run<ReflResult> {
   const prompts = trainPrompts(task, PROMPTS, config.seed + 1);
   const looked = validationPrompts(task, LOOK.pictures, config.seed);
   const texts = looked.map((p) => p.text);
   const attributes = looked.map((p) => p.attributes);
   const look = async (): Promise<Look> => {
-    const drawn = await pipeline.generate({ prompts: texts, seeds: LOOK.seed, steps: config.samplerSteps, guidanceScale: config.guidance });
+    const drawn = await pipeline.generate({
+      prompts: texts,
+      seeds: LOOK.seed,
+      steps: config.samplerSteps,
+      guidanceScale: config.guidance,
+    });
     const rgb = (await drawn.data()) as Float32Array;
     drawn.dispose();
     const { mean, standardError } = aggregate(judgePicturesOf(task, taste, { rgb, attributes }).scores);
@@ -65,13 +83,19 @@ export async function* tuneArm({ arm, task, taste, config, pipeline, scorer, exa
     lambda: arm === "refl" ? config.lambda : 0,
     pretrainingBatchSize: config.variant === "paper" ? config.pretrainingBatchSize : 0,
     stage: arm,
-    validation: config.earlyStop ? { every: config.earlyStop.everySteps, patience: config.earlyStop.patience, look } : null,
+    validation: config.earlyStop
+      ? { every: config.earlyStop.everySteps, patience: config.earlyStop.patience, look }
+      : null,
     ...(signal ? { signal } : {}),
   });
 }
 
 /** Tunes as the config says and leaves the tuned model, and the control's, in the run's place. `examples` replaces the task's own pictures. */
-export async function* runTrainRefl(config: TrainReflConfig, context: JobContext, examples?: ExampleSource): Run<Partial<Record<ReflArm, ReflResult>>> {
+export async function* runTrainRefl(
+  config: TrainReflConfig,
+  context: JobContext,
+  examples?: ExampleSource,
+): Run<Partial<Record<ReflArm, ReflResult>>> {
   const { device, sink, signal } = context;
   const task = taskNamed(config.task);
   const taste = tasteNamed(config.taste, task);
@@ -82,14 +106,33 @@ export async function* runTrainRefl(config: TrainReflConfig, context: JobContext
     for (const arm of config.control ? (["refl", "control"] as const) : (["refl"] as const)) {
       const pipeline = await TextToImagePipeline.fromFolder(base, device);
       try {
-        results[arm] = yield* inStage(arm, arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward", {}, () =>
-          tuneArm({ arm, task, taste, config, pipeline, scorer, ...(examples ? { examples } : {}), ...(signal ? { signal } : {}) }),
+        results[arm] = yield* inStage(
+          arm,
+          arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward",
+          {},
+          () =>
+            tuneArm({
+              arm,
+              task,
+              taste,
+              config,
+              pipeline,
+              scorer,
+              ...(examples ? { examples } : {}),
+              ...(signal ? { signal } : {}),
+            }),
         );
         if (sink) {
           const files = new Map<string, Uint8Array>();
           await pipeline.save(memoryFolder(files, sink.location));
-          const named = Object.fromEntries([...files].map(([path, bytes]) => [arm === "refl" ? path : `control/${path}`, bytes]));
-          if (arm === "refl") yield { type: "checkpoint", path: (await sink.writeCheckpoint(results[arm].lastStep, named, { best: true })).path };
+          const named = Object.fromEntries(
+            [...files].map(([path, bytes]) => [arm === "refl" ? path : `control/${path}`, bytes]),
+          );
+          if (arm === "refl")
+            yield {
+              type: "checkpoint",
+              path: (await sink.writeCheckpoint(results[arm].lastStep, named, { best: true })).path,
+            };
           else for (const [path, bytes] of Object.entries(named)) await sink.writeFile(path, bytes);
         }
       } finally {

@@ -15,32 +15,64 @@ import { drawAndRank } from "./ranking.ts";
 import { inStage, type StageSeconds } from "./stage.ts";
 
 /** Rankings cut by prompt: those of the prompts with the lowest hashes are for validation. Throws DataError when a part would be empty. */
-export function splitRankings<R extends RankedPictures>(rankings: readonly R[], validationShare: number): { training: R[]; validation: R[] } {
-  const prompts = [...new Set(rankings.map((r) => r.prompt))].sort((a, b) => hashText(a) - hashText(b) || (a < b ? -1 : 1));
+export function splitRankings<R extends RankedPictures>(
+  rankings: readonly R[],
+  validationShare: number,
+): { training: R[]; validation: R[] } {
+  const prompts = [...new Set(rankings.map((r) => r.prompt))].sort(
+    (a, b) => hashText(a) - hashText(b) || (a < b ? -1 : 1),
+  );
   const held = new Set(prompts.slice(0, Math.max(1, Math.round(prompts.length * validationShare))));
   const training = rankings.filter((r) => !held.has(r.prompt));
   const validation = rankings.filter((r) => held.has(r.prompt));
-  if (!training.length) throw new DataError("comparisons", 0, "prompt", `${prompts.length} distinct prompts are too few to hold some out`);
+  if (!training.length)
+    throw new DataError("comparisons", 0, "prompt", `${prompts.length} distinct prompts are too few to hold some out`);
   return { training, validation };
 }
 
 /** Trains as the config says, on the rankings given or on pictures of the base model that a simulated annotator ranks. */
-export async function* runTrainReward(config: TrainRewardConfig, context: JobContext, rankings?: readonly RankedPictures[]): Run<RewardTrainingResult> {
+export async function* runTrainReward(
+  config: TrainRewardConfig,
+  context: JobContext,
+  rankings?: readonly RankedPictures[],
+): Run<RewardTrainingResult> {
   const { device, sink, signal } = context;
   const task = taskNamed(config.task);
   const seconds: StageSeconds = {};
   const shipped = await context.shipped(task.name);
-  const scorer = await rewardFromBlip(config.from ? await context.open(config.from) : shipped.blip, device, modelPreset(task, taskTokenizer(task).vocabSize).rewardHead, config.seed);
+  const scorer = await rewardFromBlip(
+    config.from ? await context.open(config.from) : shipped.blip,
+    device,
+    modelPreset(task, taskTokenizer(task).vocabSize).rewardHead,
+    config.seed,
+  );
   try {
     let ranked = rankings;
     if (!ranked) {
-      const base = await TextToImagePipeline.fromFolder(config.base ? await context.open(config.base) : shipped.base, device);
-      ranked = yield* drawAndRank(task, base, trainPrompts(task, config.prompts, config.seed), { ...config, ...(signal ? { signal } : {}) }, seconds);
+      const base = await TextToImagePipeline.fromFolder(
+        config.base ? await context.open(config.base) : shipped.base,
+        device,
+      );
+      ranked = yield* drawAndRank(
+        task,
+        base,
+        trainPrompts(task, config.prompts, config.seed),
+        { ...config, ...(signal ? { signal } : {}) },
+        seconds,
+      );
       base.dispose();
     }
     const { training, validation } = splitRankings(ranked, config.validationShare);
     const result = yield* inStage("reward", `${training.length} rankings`, seconds, () =>
-      trainRewardModel({ ...config, scorer, training, validation, heldOut: validation, size: task.size, ...(signal ? { signal } : {}) }),
+      trainRewardModel({
+        ...config,
+        scorer,
+        training,
+        validation,
+        heldOut: validation,
+        size: task.size,
+        ...(signal ? { signal } : {}),
+      }),
     );
     if (sink) {
       const files = new Map<string, Uint8Array>();

@@ -5,7 +5,12 @@ import type { Run, StageName } from "../events.ts";
 export type StageSeconds = Partial<Record<StageName, number>>;
 
 /** Runs a part as a stage and adds its time to `seconds`. */
-export async function* inStage<Result>(stage: StageName, message: string, seconds: StageSeconds, part: () => Run<Result> | Promise<Result>): Run<Result> {
+export async function* inStage<Result>(
+  stage: StageName,
+  message: string,
+  seconds: StageSeconds,
+  part: () => Run<Result> | Promise<Result>,
+): Run<Result> {
   yield { type: "stage", stage, message };
   const start = performance.now();
   const running = part();

@@ -1,13 +1,13 @@
 /** The recipe of the shipped models: for each task a base model, a BLIP and a second judge, from nothing but seeds. */
-import { type WritableModelFolder, type WordTokenizer, saveModel } from "@refl/models";
+import { saveModel, type WordTokenizer, type WritableModelFolder } from "@refl/models";
 import type { Device } from "@refl/tensor";
 import { taskNamed } from "../data/tasks.ts";
 import { trainClassifier } from "../evaluate/second-judge.ts";
 import type { Run } from "../events.ts";
 import { newBlip, newClassifier, newPipeline, taskTokenizer } from "../models.ts";
-import { taskExamples } from "../train/examples.ts";
 import { trainBase } from "../train/base.ts";
 import { pretrainBlip } from "../train/blip.ts";
+import { taskExamples } from "../train/examples.ts";
 
 /** Steps and rates of one task's models. */
 export interface ShipRecipe {
@@ -37,7 +37,13 @@ export const SHIP_RECIPES: Readonly<Record<string, ShipRecipe>> = {
 export type ShippedModel = "base" | "blip" | "classifier";
 
 /** Trains one of a task's models by its recipe and writes it in f16. The same device gives the same bytes. */
-export async function* ship(taskName: string, which: ShippedModel, device: Device, folder: WritableModelFolder, recipe = SHIP_RECIPES[taskName]!): Run<Readonly<Record<string, number>>> {
+export async function* ship(
+  taskName: string,
+  which: ShippedModel,
+  device: Device,
+  folder: WritableModelFolder,
+  recipe = SHIP_RECIPES[taskName]!,
+): Run<Readonly<Record<string, number>>> {
   const task = taskNamed(taskName);
   const { seed } = recipe;
   if (which === "base") {
@@ -62,7 +68,14 @@ export async function* ship(taskName: string, which: ShippedModel, device: Devic
   if (which === "blip") {
     const model = newBlip(task, device, seed);
     const tokenizer: WordTokenizer = taskTokenizer(task);
-    const result = yield* pretrainBlip({ ...recipe.blip, device, model, tokenizer, examples: taskExamples(task), seed });
+    const result = yield* pretrainBlip({
+      ...recipe.blip,
+      device,
+      model,
+      tokenizer,
+      examples: taskExamples(task),
+      seed,
+    });
     await saveModel(model, folder, { dtype: "F16" });
     await tokenizer.save(folder, "tokenizer");
     model.dispose();

@@ -4,7 +4,11 @@ import type { BlipRewardModel, Tokenizer } from "@refl/models";
 import { type Device, ShapeError, scope, type Tensor, tensor } from "@refl/tensor";
 
 /** Texts as padded token ids and attention masks (1 = a token), both i32 [B, T]. */
-export function tokenize(device: Device, tokenizer: Tokenizer, texts: readonly string[]): { ids: Tensor; mask: Tensor } {
+export function tokenize(
+  device: Device,
+  tokenizer: Tokenizer,
+  texts: readonly string[],
+): { ids: Tensor; mask: Tensor } {
   const encoded = texts.map((text) => tokenizer.encode(text));
   const length = encoded[0]?.ids.length ?? 0;
   const flat = (rows: ArrayLike<number>[]): Int32Array => Int32Array.from(rows.flatMap((row) => Array.from(row)));
@@ -31,7 +35,8 @@ export class ImageReward {
 
   /** Rewards [B] of pictures [B, 3, H, W] in 0..1 for one prompt each; differentiable with respect to the pictures. */
   scoreTensor(prompts: readonly string[], pictures: Tensor): Tensor {
-    if (pictures.shape[0] !== prompts.length) throw new ShapeError("scoreTensor", [pictures.shape, [prompts.length]], "needs one prompt for each picture");
+    if (pictures.shape[0] !== prompts.length)
+      throw new ShapeError("scoreTensor", [pictures.shape, [prompts.length]], "needs one prompt for each picture");
     return this.model.normalise(this.rawReward(prompts, pictures));
   }
 
@@ -53,7 +58,12 @@ export class ImageReward {
     for (let start = 0; start < prompts.length; start += BATCH) {
       const part = prompts.slice(start, start + BATCH);
       const rewards = noGrad(() =>
-        scope(() => this.scoreTensor(part, tensor(this.device, rgb.subarray(start * each, (start + part.length) * each), [part.length, 3, size, size]))),
+        scope(() =>
+          this.scoreTensor(
+            part,
+            tensor(this.device, rgb.subarray(start * each, (start + part.length) * each), [part.length, 3, size, size]),
+          ),
+        ),
       );
       all.set((await rewards.data()) as Float32Array, start);
       rewards.dispose();

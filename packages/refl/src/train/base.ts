@@ -54,7 +54,8 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
       loss = metrics["loss"]!;
       const { step } = session;
       yield { type: "step", stage: "base", step, total: steps, metrics };
-      if (samples && (step % samples.every === 0 || step === steps)) yield { type: "samples", stage: "base", step, grid: await session.withAverage(samples.draw) };
+      if (samples && (step % samples.every === 0 || step === steps))
+        yield { type: "samples", stage: "base", step, grid: await session.withAverage(samples.draw) };
       if (save && step % save.every === 0) {
         yield { type: "checkpoint", path: await writeState(session, save) };
         savedAt = step;

@@ -46,17 +46,29 @@ export function negativeRows(captions: readonly string[], seed: number, first: n
 }
 
 /** Image-text contrastive loss in both directions (Li et al. 2022, BLIP §3.2), with pictures of equal captions as positives of each other. */
-function contrastiveLoss(model: BlipPretrainingModel, imageTokens: Tensor, ids: Tensor, mask: Tensor, targets: Tensor): Tensor {
+function contrastiveLoss(
+  model: BlipPretrainingModel,
+  imageTokens: Tensor,
+  ids: Tensor,
+  mask: Tensor,
+  targets: Tensor,
+): Tensor {
   const logits = model.itcLogits(model.itcFeatures(imageTokens, ids, mask));
   const direction = (scores: Tensor): Tensor => logSoftmax(scores, 1).mul(targets).sum(1).mean().neg();
-  return direction(logits).add(direction(logits.transpose(0, 1))).mul(0.5);
+  return direction(logits)
+    .add(direction(logits.transpose(0, 1)))
+    .mul(0.5);
 }
 
 /** Trains by contrast and matching; the returned figure is the matching accuracy of the last tenth of the steps. Stops after a step once `signal` is set. */
 export async function* pretrainBlip(options: BlipOptions): Run<{ matchingAccuracy: number }> {
   const { device, model, tokenizer, examples, steps, batchSize, seed, signal } = options;
   model.train();
-  const session = new TrainingSession(device, model.namedParameters(), { weightDecay: 0.01, gradientClip: 1, emaDecay: null });
+  const session = new TrainingSession(device, model.namedParameters(), {
+    weightDecay: 0.01,
+    gradientClip: 1,
+    emaDecay: null,
+  });
   const { vision, image_mean, image_std } = model.config;
   const preprocessor = new ImagePreprocessor(vision.image_size, image_mean, image_std);
   const recent: number[] = [];
@@ -74,7 +86,10 @@ export async function* pretrainBlip(options: BlipOptions): Run<{ matchingAccurac
         const wrong = negativeRows(batch.captions, seed, first).map((row) => batch.captions[row]!);
         const both = tokenize(device, tokenizer, [...batch.captions, ...wrong]);
         const logits = model.itmLogits(cat([imageTokens, imageTokens]), both.ids, both.mask);
-        const labels = Int32Array.from([...batch.captions.map(() => 1), ...wrong.map((w, i) => (w === batch.captions[i] ? 1 : 0))]);
+        const labels = Int32Array.from([
+          ...batch.captions.map(() => 1),
+          ...wrong.map((w, i) => (w === batch.captions[i] ? 1 : 0)),
+        ]);
         const answers = tensor(device, labels, [2 * batchSize]);
         const matching = crossEntropy(logits, answers);
         backward(contrast.add(matching));

@@ -33,7 +33,12 @@ export function listExamples(name: string, size: number, pictures: readonly Exam
 }
 
 /** Examples first … first + count − 1: `rgb` is [count, 3, size, size] in 0..1. */
-export function exampleBatch(source: ExampleSource, seed: number, first: number, count: number): { rgb: Float32Array; captions: string[] } {
+export function exampleBatch(
+  source: ExampleSource,
+  seed: number,
+  first: number,
+  count: number,
+): { rgb: Float32Array; captions: string[] } {
   const examples = Array.from({ length: count }, (_, i) => source.example(seed, first + i));
   return { rgb: stackPlanes(examples.map((e) => e.rgb)), captions: examples.map((e) => e.caption) };
 }

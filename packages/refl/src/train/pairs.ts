@@ -9,7 +9,10 @@ export interface RankedPictures {
 }
 
 /** Joins comparisons with their pictures; `pictureOf` finds a generation's pixels by its name. */
-export function rankedPictures(comparisons: readonly Comparison[], pictureOf: (name: string) => Uint8Array): RankedPictures[] {
+export function rankedPictures(
+  comparisons: readonly Comparison[],
+  pictureOf: (name: string) => Uint8Array,
+): RankedPictures[] {
   return comparisons.map(({ prompt, generations, ranking }) => ({ prompt, rgb: generations.map(pictureOf), ranking }));
 }
 

@@ -73,7 +73,14 @@ export function gradedIndex(seed: number, step: number, samplerSteps: number, wi
  * the UNet with gradient, from it straight to x0 by the scheduler's closed form, and through the codec to pictures [B, 3, S, S] in 0..1.
  * `first` numbers the pictures: their noise is a function of the seed and the number.
  */
-export function gradedPictures(pipeline: TextToImagePipeline, prompts: readonly string[], seed: number, first: number, samplerSteps: number, graded: number): Tensor {
+export function gradedPictures(
+  pipeline: TextToImagePipeline,
+  prompts: readonly string[],
+  seed: number,
+  first: number,
+  samplerSteps: number,
+  graded: number,
+): Tensor {
   const { device, scheduler, unet, codec } = pipeline;
   const [height, width] = pipeline.defaultSize;
   const { factor } = codec.config;
@@ -86,7 +93,10 @@ export function gradedPictures(pipeline: TextToImagePipeline, prompts: readonly 
     const before = latents;
     latents = noGrad(() =>
       scope(() => {
-        const noise = steps[i]!.prev.noise === 0 ? null : randn(device, shape, pictureStreams(seed, `refl step ${i}`, first, prompts.length));
+        const noise =
+          steps[i]!.prev.noise === 0
+            ? null
+            : randn(device, shape, pictureStreams(seed, `refl step ${i}`, first, prompts.length));
         return previousSample(steps[i]!, before, unet.forward(before, time(i), states), noise);
       }),
     );
@@ -102,7 +112,7 @@ export function gradedPictures(pipeline: TextToImagePipeline, prompts: readonly 
  * optimiser's state or mix two gradient scales in one.
  */
 export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
-  const { pipeline, scorer, stage, steps, seed, lambda, signal, validation } = options;
+  const { pipeline, scorer, stage, steps, seed, signal, validation } = options;
   pipeline.textEncoder.requiresGrad(false);
   scorer.model.requiresGrad(false);
   pipeline.unet.requiresGrad(options.lora === null);
@@ -126,7 +136,8 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
     while (session.step < steps && !signal?.aborted && !(validation && looksSinceBest >= validation.patience)) {
       const step = session.step;
       const metrics = await session.advance(learningRate(options, step + 1, steps), () => reflLosses(options, step));
-      const seen = validation && (session.step % validation.every === 0 || session.step === steps) ? await look() : null;
+      const seen =
+        validation && (session.step % validation.every === 0 || session.step === steps) ? await look() : null;
       const looked = seen ? { judge: seen.judge, validationReward: seen.reward } : {};
       yield { type: "step", stage, step: session.step, total: steps, metrics: { ...metrics, ...looked } };
     }

@@ -59,7 +59,11 @@ function pairLoss(rewards: Tensor, pairs: readonly BatchPair[]): Tensor {
 }
 
 /** Share of pairs whose better picture has the higher reward, and their mean loss; equal rewards count as wrong, as the paper's `test.py`. */
-export async function evaluatePairs(scorer: ImageReward, rankings: readonly RankedPictures[], size: number): Promise<{ accuracy: number; loss: number; pairs: number }> {
+export async function evaluatePairs(
+  scorer: ImageReward,
+  rankings: readonly RankedPictures[],
+  size: number,
+): Promise<{ accuracy: number; loss: number; pairs: number }> {
   const pictures = rankings.flatMap((r) => r.rgb);
   const prompts = rankings.flatMap((r) => r.rgb.map(() => r.prompt));
   const rewards = await scorer.score(prompts, stackPlanes(pictures), size);
@@ -141,7 +145,11 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
  * Raw rewards of the rankings' pictures with noise mixed in, √(1 − s²) x + s ε with s uniform up to `noise` per picture: ReFL asks
  * about blurred one-step pictures, which no sampler ever shows.
  */
-function noisyRewards({ scorer, noise, seed, size }: RewardTrainingOptions, rankings: readonly RankedPictures[], first: number): Tensor {
+function noisyRewards(
+  { scorer, noise, seed, size }: RewardTrainingOptions,
+  rankings: readonly RankedPictures[],
+  first: number,
+): Tensor {
   const { device } = scorer;
   const pictures = rankings.flatMap((r) => r.rgb);
   const shares = uniforms(seed, "reward noise share", first, pictures.length).map((u) => u * noise);
@@ -158,7 +166,11 @@ function noisyRewards({ scorer, noise, seed, size }: RewardTrainingOptions, rank
   return scorer.rawReward(prompts, mixed);
 }
 
-async function rewardStatistics(scorer: ImageReward, rankings: readonly RankedPictures[], size: number): Promise<{ mean: number; deviation: number }> {
+async function rewardStatistics(
+  scorer: ImageReward,
+  rankings: readonly RankedPictures[],
+  size: number,
+): Promise<{ mean: number; deviation: number }> {
   const prompts = rankings.flatMap((r) => r.rgb.map(() => r.prompt));
   const rewards = await scorer.score(prompts, stackPlanes(rankings.flatMap((r) => r.rgb)), size);
   const mean = rewards.reduce((a, b) => a + b, 0) / rewards.length;

@@ -1,7 +1,14 @@
 /** What every trainer has in common: packed weights with AdamW and a moving average, one guarded step, and a state that resumes bit for bit. */
-import { AdamW, emaDecay, ExponentialMovingAverage, ParameterGroup } from "@refl/autograd";
-import { bytesSource, float32Entry, openSafetensors, readTensors, type TensorEntry, writeSafetensors } from "@refl/models";
-import { cat, CheckpointError, type Device, DivergedError, keep, scope, type Tensor } from "@refl/tensor";
+import { AdamW, ExponentialMovingAverage, emaDecay, ParameterGroup } from "@refl/autograd";
+import {
+  bytesSource,
+  float32Entry,
+  openSafetensors,
+  readTensors,
+  type TensorEntry,
+  writeSafetensors,
+} from "@refl/models";
+import { CheckpointError, cat, type Device, DivergedError, keep, scope, type Tensor } from "@refl/tensor";
 
 export interface SessionOptions {
   readonly weightDecay: number;
@@ -63,7 +70,9 @@ export class TrainingSession {
   }
 
   async #firstBadGradient(): Promise<string> {
-    const gradients = this.group.entries.map(({ parameter, slab, offset }) => this.group.view(this.group.slabs[slab]!.gradients, parameter, offset));
+    const gradients = this.group.entries.map(({ parameter, slab, offset }) =>
+      this.group.view(this.group.slabs[slab]!.gradients, parameter, offset),
+    );
     const values = await readTensors(gradients);
     for (const gradient of gradients) gradient.dispose();
     const bad = values.findIndex((list) => list.some((x) => !Number.isFinite(x)));

@@ -23,11 +23,24 @@ interface Region {
 export function copyInto(to: Tensor, region: Region, from: Tensor, accumulate = false): void {
   const count = numel(from.shape);
   if (count === 0) return;
-  const defines = { A: STORAGE[from.dtype], O: STORAGE[to.dtype], ACCUMULATE: accumulate, TO_BOOL: to.dtype === "bool" && from.dtype !== "bool" };
+  const defines = {
+    A: STORAGE[from.dtype],
+    O: STORAGE[to.dtype],
+    ACCUMULATE: accumulate,
+    TO_BOOL: to.dtype === "bool" && from.dtype !== "bool",
+  };
   const merged = mergeAxes(from.shape, [from.strides, region.strides]);
-  const flat = merged.shape.length === 0 || (merged.shape.length === 1 && merged.strides[0]![0] === 1 && merged.strides[1]![0] === 1);
+  const flat =
+    merged.shape.length === 0 ||
+    (merged.shape.length === 1 && merged.strides[0]![0] === 1 && merged.strides[1]![0] === 1);
   if (flat) {
-    from.device.run(copyFlat, defines, [from.storage, to.storage], { offsetA: from.offset, offsetO: region.offset, count }, linearGrid(count, 256));
+    from.device.run(
+      copyFlat,
+      defines,
+      [from.storage, to.storage],
+      { offsetA: from.offset, offsetO: region.offset, count },
+      linearGrid(count, 256),
+    );
     return;
   }
   const cut = cutIntoRuns(merged.shape, merged.strides);
@@ -46,7 +59,13 @@ export function copyInto(to: Tensor, region: Region, from: Tensor, accumulate = 
     runs: cut.runs,
     rank: cut.rank,
   };
-  from.device.run(copyStrided, { ...defines, ...runDefines(merged.shape) }, [from.storage, to.storage], params, linearGrid(cut.runs, 256));
+  from.device.run(
+    copyStrided,
+    { ...defines, ...runDefines(merged.shape) },
+    [from.storage, to.storage],
+    params,
+    linearGrid(cut.runs, 256),
+  );
 }
 
 /** x itself when its memory is in row-major order from an element that vec4 loads can start at, else a copy. Records nothing: for use inside ops. */
@@ -117,7 +136,11 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
 /** Pads with `value`. `padding` is PyTorch's: pairs (before, after) starting from the last axis. */
 export function pad(x: Tensor, padding: readonly number[], value = 0): Tensor {
   if (padding.length % 2 || padding.length > 2 * x.shape.length || padding.some((n) => n < 0)) {
-    throw new ShapeError("pad", [x.shape], `padding [${padding.join(", ")}] must be non-negative pairs for at most ${x.shape.length} axes`);
+    throw new ShapeError(
+      "pad",
+      [x.shape],
+      `padding [${padding.join(", ")}] must be non-negative pairs for at most ${x.shape.length} axes`,
+    );
   }
   const starts = x.shape.map(() => 0);
   const shape = [...x.shape];

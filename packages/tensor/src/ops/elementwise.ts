@@ -1,5 +1,16 @@
 /** Elementwise ops: type rules, broadcasting, and the choice between the contiguous and the strided kernel. */
-import { cutIntoRuns, elementwiseContiguous, elementwiseDefines, type ElementwiseOp, type ElementwiseOpName, elementwiseOps, elementwiseStrided, linearGrid, PER_GROUP, runDefines } from "@refl/kernels-wgsl";
+import {
+  cutIntoRuns,
+  type ElementwiseOp,
+  type ElementwiseOpName,
+  elementwiseContiguous,
+  elementwiseDefines,
+  elementwiseOps,
+  elementwiseStrided,
+  linearGrid,
+  PER_GROUP,
+  runDefines,
+} from "@refl/kernels-wgsl";
 import { type DType, isFloat, STORAGE } from "../dtype.ts";
 import { DTypeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
@@ -20,9 +31,11 @@ function resultType(name: ElementwiseOpName, inputs: readonly Tensor[]): DType {
   const values = name === "where" ? inputs.slice(1) : inputs;
   const dtype = values[0]!.dtype;
   const dtypes = inputs.map((t) => t.dtype);
-  if (values.some((t) => t.dtype !== dtype)) throw new DTypeError(name, dtypes, "operands must have one dtype; cast with .to(dtype)");
+  if (values.some((t) => t.dtype !== dtype))
+    throw new DTypeError(name, dtypes, "operands must have one dtype; cast with .to(dtype)");
   if (op.domain === "float" && !isFloat(dtype)) throw new DTypeError(name, dtypes, "needs f32 or f16");
-  if (op.domain === "number" && dtype === "bool") throw new DTypeError(name, dtypes, "needs numbers; cast with .to(dtype)");
+  if (op.domain === "number" && dtype === "bool")
+    throw new DTypeError(name, dtypes, "needs numbers; cast with .to(dtype)");
   return op.result === "bool" ? "bool" : dtype;
 }
 
@@ -44,11 +57,19 @@ function run(name: ElementwiseOpName, inputs: readonly Tensor[], attrs: ScalarAt
   );
   const storages = [...inputs.map((t) => t.storage), out.storage];
   const scalars = { s0: attrs.scalar ?? 0, s1: attrs.scalar2 ?? 0 };
-  const aligned = inputs.every((t) => t.offset % 4 === 0 && numel(t.shape) === count && isContiguous(t.shape, t.strides));
+  const aligned = inputs.every(
+    (t) => t.offset % 4 === 0 && numel(t.shape) === count && isContiguous(t.shape, t.strides),
+  );
   if (aligned) {
     const count4 = Math.ceil(count / 4);
     const offsets = inputs.map((t) => t.offset / 4);
-    first.device.run(elementwiseContiguous, defines, storages, { offsets, count4, ...scalars }, linearGrid(count, PER_GROUP.elements));
+    first.device.run(
+      elementwiseContiguous,
+      defines,
+      storages,
+      { offsets, count4, ...scalars },
+      linearGrid(count, PER_GROUP.elements),
+    );
     return out;
   }
   const merged = mergeAxes(
@@ -82,11 +103,18 @@ function run(name: ElementwiseOpName, inputs: readonly Tensor[], attrs: ScalarAt
 }
 
 export const elementwiseForward = Object.fromEntries(
-  (Object.keys(elementwiseOps) as ElementwiseOpName[]).map((name) => [name, (inputs: readonly Tensor[], attrs: ScalarAttrs) => run(name, inputs, attrs)]),
+  (Object.keys(elementwiseOps) as ElementwiseOpName[]).map((name) => [
+    name,
+    (inputs: readonly Tensor[], attrs: ScalarAttrs) => run(name, inputs, attrs),
+  ]),
 ) as ForwardTable<ElementwiseAttrs>;
 
-export type UnaryName = { [K in ElementwiseOpName]: (typeof elementwiseOps)[K]["arity"] extends 1 ? K : never }[ElementwiseOpName];
-export type BinaryName = { [K in ElementwiseOpName]: (typeof elementwiseOps)[K]["arity"] extends 2 ? K : never }[ElementwiseOpName];
+export type UnaryName = {
+  [K in ElementwiseOpName]: (typeof elementwiseOps)[K]["arity"] extends 1 ? K : never;
+}[ElementwiseOpName];
+export type BinaryName = {
+  [K in ElementwiseOpName]: (typeof elementwiseOps)[K]["arity"] extends 2 ? K : never;
+}[ElementwiseOpName];
 
 /** f(x) elementwise. x: any shape. */
 export function unary(name: UnaryName, x: Tensor): Tensor {

@@ -21,7 +21,13 @@ export const embeddingForward = {
     if (count * width === 0) return out;
     const [dense, flat] = [contiguous(table!), contiguous(ids!)];
     const params = { count, width, rows, offsetTable: dense.offset, offsetIds: flat.offset };
-    out.device.run(embeddingGather, { T: table!.dtype }, [dense.storage, flat.storage, out.storage], params, linearGrid(count * width, 64));
+    out.device.run(
+      embeddingGather,
+      { T: table!.dtype },
+      [dense.storage, flat.storage, out.storage],
+      params,
+      linearGrid(count * width, 64),
+    );
     return out;
   },
   embeddingBackward: ([gradient, ids], { rows }) => {
@@ -31,7 +37,13 @@ export const embeddingForward = {
     if (count * width === 0) return out;
     const [dense, flat] = [contiguous(gradient!), contiguous(ids!)];
     const params = { count, width, rows, offsetG: dense.offset, offsetIds: flat.offset };
-    out.device.run(embeddingScatter, { T: gradient!.dtype }, [dense.storage, flat.storage, out.storage], params, linearGrid(count * width, 64));
+    out.device.run(
+      embeddingScatter,
+      { T: gradient!.dtype },
+      [dense.storage, flat.storage, out.storage],
+      params,
+      linearGrid(count * width, 64),
+    );
     return out;
   },
 } satisfies ForwardTable<EmbeddingAttrs>;

@@ -1,5 +1,13 @@
 /** The matrix product that ops are made of: chooses the kernel from sizes, alignment and the device, and encodes it. */
-import { type Activation, gemmDefines, gemmGrid, gemmNaive, gemmSubgroup, gemmSubgroupDefines, gemmTiled } from "@refl/kernels-wgsl";
+import {
+  type Activation,
+  gemmDefines,
+  gemmGrid,
+  gemmNaive,
+  gemmSubgroup,
+  gemmSubgroupDefines,
+  gemmTiled,
+} from "@refl/kernels-wgsl";
 import type { Device } from "../device.ts";
 import type { Storage } from "../pool.ts";
 
@@ -66,11 +74,23 @@ export function gemm(device: Device, options: GemmOptions): void {
     if (left && right) {
       const rows = m <= 4 ? 4 : 16;
       const variant = gemmSubgroupDefines(defines, subgroup, rows, { a: left.transposed, b: right.transposed });
-      device.run(gemmSubgroup, variant, storages, { ...params, lda: left.lead, ldb: right.lead }, gemmGrid.subgroup(m, n, batch, subgroup, rows));
+      device.run(
+        gemmSubgroup,
+        variant,
+        storages,
+        { ...params, lda: left.lead, ldb: right.lead },
+        gemmGrid.subgroup(m, n, batch, subgroup, rows),
+      );
       return;
     }
   }
   const strides = { rowA: a.row, colA: a.col, rowB: b.row, colB: b.col };
   const thin = m < 8 || n < 8 || m * n < 1024;
-  device.run(thin ? gemmNaive : gemmTiled, defines, storages, { ...params, ...strides }, (thin ? gemmGrid.naive : gemmGrid.tiled)(m, n, batch));
+  device.run(
+    thin ? gemmNaive : gemmTiled,
+    defines,
+    storages,
+    { ...params, ...strides },
+    (thin ? gemmGrid.naive : gemmGrid.tiled)(m, n, batch),
+  );
 }

@@ -23,7 +23,13 @@ function operand(x: Tensor, batch: readonly number[]): MatrixOperand {
     const whole = contiguous(x.expanded([...batch, ...x.shape.slice(-2)]));
     return operand(whole, batch);
   }
-  return { storage: x.storage, offset: x.offset, row: x.strides[rank - 2]!, col: x.strides[rank - 1]!, batch: merged.strides[0]![0] ?? 0 };
+  return {
+    storage: x.storage,
+    offset: x.offset,
+    row: x.strides[rank - 2]!,
+    col: x.strides[rank - 1]!,
+    batch: merged.strides[0]![0] ?? 0,
+  };
 }
 
 export const matmulForward = {
@@ -61,7 +67,13 @@ export const matmulForward = {
       k,
       dtype: x!.dtype as "f32" | "f16",
       a: { storage: rows.storage, offset: rows.offset, row: k, col: 1, batch: 0 },
-      b: { storage: weight!.storage, offset: weight!.offset, row: weight!.strides[1]!, col: weight!.strides[0]!, batch: 0 },
+      b: {
+        storage: weight!.storage,
+        offset: weight!.offset,
+        row: weight!.strides[1]!,
+        col: weight!.strides[0]!,
+        batch: 0,
+      },
       c: { storage: result.storage },
       ...(added ? { bias: { storage: added.storage, offset: added.offset, along: "col" as const } } : {}),
       activation,
@@ -72,18 +84,24 @@ export const matmulForward = {
 
 function checkFloat(op: string, tensors: readonly Tensor[]): void {
   const dtypes = tensors.map((t) => t.dtype);
-  if (dtypes.some((d) => d !== dtypes[0] || !isFloat(d))) throw new DTypeError(op, dtypes, "operands must all be f32 or all f16");
+  if (dtypes.some((d) => d !== dtypes[0] || !isFloat(d)))
+    throw new DTypeError(op, dtypes, "operands must all be f32 or all f16");
 }
 
 /** a [..., m, k] · b [..., k, n] → [..., m, n], batches broadcast; vectors as in `torch.matmul`. Transposed views cost nothing. Throws ShapeError and DTypeError. */
 export function matmul(a: Tensor, b: Tensor): Tensor {
   checkFloat("matmul", [a, b]);
-  if (a.shape.length === 0 || b.shape.length === 0) throw new ShapeError("matmul", [a.shape, b.shape], "operands need at least one axis; multiply scalars with mul");
+  if (a.shape.length === 0 || b.shape.length === 0)
+    throw new ShapeError("matmul", [a.shape, b.shape], "operands need at least one axis; multiply scalars with mul");
   if (a.shape.length === 1) return matmul(a.unsqueeze(0), b).squeeze(b.shape.length === 1 ? 0 : -2);
   if (b.shape.length === 1) return matmul(a, b.unsqueeze(1)).squeeze(-1);
   if (a.shape.at(-1) !== b.shape.at(-2)) {
     const fits = a.shape.at(-1) === b.shape.at(-1) ? "; did you mean b.transpose(-1, -2)?" : "";
-    throw new ShapeError("matmul", [a.shape, b.shape], `the last axis of a (${a.shape.at(-1)}) must equal the second last of b (${b.shape.at(-2)})${fits}`);
+    throw new ShapeError(
+      "matmul",
+      [a.shape, b.shape],
+      `the last axis of a (${a.shape.at(-1)}) must equal the second last of b (${b.shape.at(-2)})${fits}`,
+    );
   }
   return apply("matmul", [a, b], {});
 }
@@ -92,8 +110,13 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null, activation: Activation = "none"): Tensor {
   checkFloat("linear", bias ? [x, weight, bias] : [x, weight]);
   if (weight.shape.length !== 2 || x.shape.at(-1) !== weight.shape[1]) {
-    throw new ShapeError("linear", [x.shape, weight.shape], `x ends in ${x.shape.at(-1) ?? "nothing"}, the weight takes ${weight.shape[1]}`);
+    throw new ShapeError(
+      "linear",
+      [x.shape, weight.shape],
+      `x ends in ${x.shape.at(-1) ?? "nothing"}, the weight takes ${weight.shape[1]}`,
+    );
   }
-  if (bias && (bias.shape.length !== 1 || bias.shape[0] !== weight.shape[0])) throw new ShapeError("linear", [weight.shape, bias.shape], `the bias must be [${weight.shape[0]}]`);
+  if (bias && (bias.shape.length !== 1 || bias.shape[0] !== weight.shape[0]))
+    throw new ShapeError("linear", [weight.shape, bias.shape], `the bias must be [${weight.shape[0]}]`);
   return apply("linear", bias ? [x, weight, bias] : [x, weight], { activation });
 }

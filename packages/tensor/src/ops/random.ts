@@ -22,7 +22,11 @@ interface Fill {
   readonly scale?: number;
 }
 
-function states(device: Device, source: RandomSource, firstBlock: number): { state: Tensor; rows: number; own: boolean } {
+function states(
+  device: Device,
+  source: RandomSource,
+  firstBlock: number,
+): { state: Tensor; rows: number; own: boolean } {
   if (source instanceof Tensor) return { state: source, rows: source.shape[0]!, own: false };
   const streams = source instanceof PhiloxStream ? [source] : source;
   const words = Uint32Array.from(streams.flatMap((s) => [...s.words, firstBlock]));
@@ -33,29 +37,60 @@ function fill(op: string, device: Device, shape: Shape, source: RandomSource, of
   const count = numel(shape);
   if (offset % 4) throw new ShapeError(op, [shape], `offset ${offset} must be a multiple of 4, a whole Philox block`);
   const { state, rows, own } = states(device, source, offset / 4);
-  if (rows > 1 && shape[0] !== rows) throw new ShapeError(op, [shape, [rows]], "with a stream per row the first axis must have as many rows");
+  if (rows > 1 && shape[0] !== rows)
+    throw new ShapeError(op, [shape, [rows]], "with a stream per row the first axis must have as many rows");
   const out = Tensor.empty(device, shape, options.dtype);
   if (count) {
     const columns = count / rows;
-    const params = { rows, columns, bound: options.bound ?? 0, low: options.low ?? 0, shift: options.shift ?? 0, scale: options.scale ?? 1 };
-    device.run(randomFill, randomDefines(options.draw, STORAGE[options.dtype]), [state.storage, out.storage], params, linearGrid(rows * Math.ceil(columns / 4), 64));
+    const params = {
+      rows,
+      columns,
+      bound: options.bound ?? 0,
+      low: options.low ?? 0,
+      shift: options.shift ?? 0,
+      scale: options.scale ?? 1,
+    };
+    device.run(
+      randomFill,
+      randomDefines(options.draw, STORAGE[options.dtype]),
+      [state.storage, out.storage],
+      params,
+      linearGrid(rows * Math.ceil(columns / 4), 64),
+    );
   }
   if (own) state.dispose();
   return out;
 }
 
 /** Uniform numbers in [low, high), f32, from element `offset` (a multiple of 4) of the stream on. */
-export function rand(device: Device, shape: Shape, source: RandomSource, { low = 0, high = 1, offset = 0 } = {}): Tensor {
+export function rand(
+  device: Device,
+  shape: Shape,
+  source: RandomSource,
+  { low = 0, high = 1, offset = 0 } = {},
+): Tensor {
   return fill("rand", device, shape, source, offset, { draw: "uniform", dtype: "f32", shift: low, scale: high - low });
 }
 
 /** Normal numbers with the given mean and deviation, f32. */
-export function randn(device: Device, shape: Shape, source: RandomSource, { mean = 0, std = 1, offset = 0 } = {}): Tensor {
+export function randn(
+  device: Device,
+  shape: Shape,
+  source: RandomSource,
+  { mean = 0, std = 1, offset = 0 } = {},
+): Tensor {
   return fill("randn", device, shape, source, offset, { draw: "normal", dtype: "f32", shift: mean, scale: std });
 }
 
 /** Integers in [low, high), i32. The bias is below (high − low) / 2^32. */
-export function randint(device: Device, low: number, high: number, shape: Shape, source: RandomSource, { offset = 0 } = {}): Tensor {
+export function randint(
+  device: Device,
+  low: number,
+  high: number,
+  shape: Shape,
+  source: RandomSource,
+  { offset = 0 } = {},
+): Tensor {
   if (!(high > low)) throw new ShapeError("randint", [shape], `needs low < high, got ${low} and ${high}`);
   return fill("randint", device, shape, source, offset, { draw: "integer", dtype: "i32", bound: high - low, low });
 }

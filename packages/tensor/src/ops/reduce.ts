@@ -1,5 +1,12 @@
 /** Reductions over any axes: sum, mean, largest, smallest, variance, and the index of the largest. */
-import { argmax as argmaxKernel, type FoldName, linearGrid, reduce as kernel, reduceChunks, reduceDefines } from "@refl/kernels-wgsl";
+import {
+  argmax as argmaxKernel,
+  type FoldName,
+  reduce as kernel,
+  linearGrid,
+  reduceChunks,
+  reduceDefines,
+} from "@refl/kernels-wgsl";
 import { isFloat, STORAGE } from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
@@ -59,11 +66,17 @@ function foldAxes(x: Tensor, attrs: Axes, { fold, scale, mean }: Fold): Tensor {
   const chunks = reduceChunks(outputs, count);
   const float = isFloat(x.dtype);
   const partial = chunks > 1 ? Tensor.empty(x.device, [outputs, chunks], float ? "f32" : x.dtype) : out;
-  const lead = <T>(list: T[], fill: T, length: number): T[] => [...new Array<T>(length - list.length).fill(fill), ...list];
+  const lead = <T>(list: T[], fill: T, length: number): T[] => [
+    ...new Array<T>(length - list.length).fill(fill),
+    ...list,
+  ];
   const rows = lead(foldedAxes.shape, 1, 2);
   x.device.run(
     kernel,
-    reduceDefines(fold, STORAGE[x.dtype], STORAGE[partial.dtype], { deviation: mean !== undefined, scale: chunks === 1 && scale !== undefined }),
+    reduceDefines(fold, STORAGE[x.dtype], STORAGE[partial.dtype], {
+      deviation: mean !== undefined,
+      scale: chunks === 1 && scale !== undefined,
+    }),
     mean ? [source.storage, mean.storage, partial.storage] : [source.storage, partial.storage],
     {
       keptShape: lead(keptAxes.shape, 1, 4),
@@ -121,7 +134,14 @@ export const reduceForward = {
     const columns = x!.shape[axis]!;
     const out = Tensor.empty(x!.device, reducedShape(x!.shape, { axes: [axis], keepdim }), "i32");
     const count = numel(out.shape);
-    if (count) x!.device.run(argmaxKernel, { A: STORAGE[x!.dtype] }, [rows.storage, out.storage], { offset: rows.offset, rows: count, columns }, linearGrid(count, 64));
+    if (count)
+      x!.device.run(
+        argmaxKernel,
+        { A: STORAGE[x!.dtype] },
+        [rows.storage, out.storage],
+        { offset: rows.offset, rows: count, columns },
+        linearGrid(count, 64),
+      );
     return out;
   },
 } satisfies ForwardTable<ReduceAttrs>;
@@ -130,9 +150,11 @@ export const reduceForward = {
 export type AxesArgument = number | readonly number[] | undefined;
 
 function reduceOp(op: "sum" | "mean" | "amax" | "amin", x: Tensor, axes: AxesArgument, keepdim: boolean): Tensor {
-  if (x.dtype === "bool" || (op === "mean" && !isFloat(x.dtype))) throw new DTypeError(op, [x.dtype], op === "mean" ? "needs f32 or f16" : "cast to i32 first");
+  if (x.dtype === "bool" || (op === "mean" && !isFloat(x.dtype)))
+    throw new DTypeError(op, [x.dtype], op === "mean" ? "needs f32 or f16" : "cast to i32 first");
   const list = normalizeAxes(op, x.shape, axes);
-  if ((op === "amax" || op === "amin") && countOf(x, list) === 0 && numel(x.shape) === 0) throw new ShapeError(op, [x.shape], "the largest of no elements is undefined");
+  if ((op === "amax" || op === "amin") && countOf(x, list) === 0 && numel(x.shape) === 0)
+    throw new ShapeError(op, [x.shape], "the largest of no elements is undefined");
   return apply(op, [x], { axes: list, keepdim });
 }
 

@@ -52,7 +52,8 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 /** Axes in a new order, as `torch.permute`. */
 export function permute(x: Tensor, axes: readonly number[]): Tensor {
   const order = axes.map((a) => normalizeAxis("permute", x.shape, a));
-  if (new Set(order).size !== x.shape.length || order.length !== x.shape.length) throw new ShapeError("permute", [x.shape, axes], "needs every axis once");
+  if (new Set(order).size !== x.shape.length || order.length !== x.shape.length)
+    throw new ShapeError("permute", [x.shape, axes], "needs every axis once");
   return apply("permute", [x], { axes: order });
 }
 
@@ -71,7 +72,8 @@ export function slice(x: Tensor, axis: number, start: number, end = Number.POSIT
   const at = normalizeAxis("slice", x.shape, axis);
   const size = x.shape[at]!;
   const clip = (position: number): number => Math.max(0, Math.min(size, position < 0 ? position + size : position));
-  if (!Number.isInteger(step) || step < 1) throw new ShapeError("slice", [x.shape], `step ${step} must be a positive integer`);
+  if (!Number.isInteger(step) || step < 1)
+    throw new ShapeError("slice", [x.shape], `step ${step} must be a positive integer`);
   const from = clip(start);
   const length = Math.max(0, Math.ceil((clip(end) - from) / step));
   return apply("slice", [x], {
@@ -85,7 +87,8 @@ export function slice(x: Tensor, axis: number, start: number, end = Number.POSIT
 export function split(x: Tensor, sizes: readonly number[], axis: number): Tensor[] {
   const at = normalizeAxis("split", x.shape, axis);
   const total = sizes.reduce((a, b) => a + b, 0);
-  if (total !== x.shape[at]) throw new ShapeError("split", [x.shape], `parts [${sizes.join(", ")}] must add up to ${x.shape[at]}`);
+  if (total !== x.shape[at])
+    throw new ShapeError("split", [x.shape], `parts [${sizes.join(", ")}] must add up to ${x.shape[at]}`);
   let start = 0;
   return sizes.map((size) => {
     const part = slice(x, at, start, start + size);

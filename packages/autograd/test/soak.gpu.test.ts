@@ -1,0 +1,51 @@
+/** A training loop of thousands of steps ends with the memory it had after ten, on the device to the byte and on the host about. */
+import { expect, test } from "vitest";
+import { testDevice } from "../../tensor/test/device.ts";
+import { SoakRun } from "./soak.ts";
+
+/** `pnpm soak` sets SOAK_STEPS. */
+const STEPS = Number(process.env["SOAK_STEPS"] ?? 2000);
+
+/** Steps between read-backs, as a trainer logs. */
+const LOG_EVERY = 50;
+
+/** Growth of the process from a tenth of the run to its end that compiled code and garbage account for: 30 to 60 MiB, however long the run. */
+const HOST_BYTES = 128 * 2 ** 20;
+
+test(`${STEPS} steps`, { timeout: 60_000 + 60 * STEPS }, async () => {
+  const device = await testDevice();
+  const before = device.memory();
+  const run = new SoakRun(device);
+  const losses: number[] = [];
+  let afterTen = device.memory();
+  let host = 0;
+  for (let step = 1; step <= STEPS; step++) {
+    const loss = run.step();
+    if (step % LOG_EVERY === 0) losses.push(await loss.item());
+    loss.dispose();
+    if (step === 10) {
+      await device.sync();
+      afterTen = device.memory();
+      device.resetPeak();
+    }
+    if (step === STEPS / 10) host = process.memoryUsage().rss;
+  }
+  await device.sync();
+  const { inUse, storages, reserved, peak } = device.memory();
+  const grown = process.memoryUsage().rss - host;
+  expect({ inUse, storages, reserved }).toEqual({
+    inUse: afterTen.inUse,
+    storages: afterTen.storages,
+    reserved: afterTen.reserved,
+  });
+  expect(peak).toBeLessThanOrEqual(afterTen.peak);
+  expect(grown, "bytes of the process").toBeLessThan(HOST_BYTES);
+  expect(losses.every(Number.isFinite)).toBe(true);
+  const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+  expect(mean(losses.slice(-5)), "the loss falls").toBeLessThan(0.5 * losses[0]!);
+  run.dispose();
+  expect(device.memory().storages).toBe(before.storages);
+  console.log(
+    `${STEPS} steps: loss ${losses[0]} → ${losses.at(-1)}, device ${inUse} bytes in ${storages} storages (peak ${peak}, reserved ${reserved}), process ${(grown / 2 ** 20).toFixed(1)} MiB more`,
+  );
+});

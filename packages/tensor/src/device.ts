@@ -86,10 +86,7 @@ export class Device {
   readonly #stream: CommandStream;
   readonly #programs: ProgramCache;
   readonly #owned: boolean;
-  readonly #rest: ((milliseconds: number) => void) | undefined;
-  /** Measured milliseconds of a wait, by the number of dispatches before it. */
-  readonly #waits = new Map<number, number>();
-  #dispatchesAtWait = 0;
+  readonly #rest: Host["rest"];
   #failure: Error | null = null;
   #disposed = false;
 
@@ -210,19 +207,14 @@ export class Device {
   }
 
   /**
-   * Awaits the queue. Where the host's event loop polls while it awaits, most of the expected time is rested first. The same number of
-   * dispatches is expected to take as long as last time, but no more than half as long again as was expected then: a wait for a pipeline's
-   * compilation, or for other work of as many dispatches, must not be rested through the next time.
+   * Awaits the queue. Where the host's event loop spins while it awaits, it is put to sleep between looks, each sleep a sixteenth of the wait
+   * so far: the end is seen at most 6 % late and a core stays free. (Resting for as long as the same work took last time was tried: it
+   * cannot tell that work became faster, and after one slow step it slept through half of every later one.)
    */
   async #wait(done: () => Promise<unknown>): Promise<void> {
-    const work = this.#stream.dispatches - this.#dispatchesAtWait;
-    this.#dispatchesAtWait = this.#stream.dispatches;
-    const expected = this.#rest ? (this.#waits.get(work) ?? 0) : 0;
-    const start = performance.now();
-    const promise = done();
-    if (expected > 2) this.#rest!(expected * 0.85);
-    const rested = performance.now() - start;
     try {
+      const promise = done();
+      if (this.#rest) await this.#restUntil(promise);
       await promise;
     } catch (cause) {
       if (this.#failure) throw this.#failure;
@@ -233,12 +225,17 @@ export class Device {
         { cause },
       );
     }
-    const total = performance.now() - start;
-    if (this.#rest && (this.#waits.size < 4096 || this.#waits.has(work))) {
-      const tooLong = total - rested < 0.05 * total;
-      this.#waits.set(work, tooLong ? expected / 2 : Math.min(total, Math.max(4, 1.5 * expected)));
-    }
     if (this.#failure) throw this.#failure;
+  }
+
+  async #restUntil(promise: Promise<unknown>): Promise<void> {
+    let settled = false;
+    const settle = (): void => {
+      settled = true;
+    };
+    promise.then(settle, settle);
+    const start = performance.now();
+    while (!settled) await this.#rest!(Math.min(8, Math.max(0.25, (performance.now() - start) / 16)));
   }
 
   /** Runs `work` with timestamps around every dispatch and returns the kernels by time. Throws `RangeError` where the device has no timestamps. */

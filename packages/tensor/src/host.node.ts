@@ -12,5 +12,10 @@ export function nodeHost(features: readonly string[] = []): Host {
     Object.assign(globalThis, globals);
     instance = create([...features]);
   }
-  return { name: "node", gpu: instance, rest: (milliseconds) => void Atomics.wait(sleeper, 0, 0, milliseconds) };
+  return { name: "node", gpu: instance, rest };
+}
+
+function rest(milliseconds: number): Promise<void> {
+  Atomics.wait(sleeper, 0, 0, milliseconds);
+  return new Promise((resolve) => void setImmediate(resolve));
 }

@@ -6,10 +6,11 @@ export interface Host {
   readonly name: "browser" | "deno" | "node";
   readonly gpu: GPU;
   /**
-   * Waits without using a core before a queue is awaited for about `milliseconds`; absent where awaiting is free.
-   * (Dawn's event loop in Node polls, which takes a core from a software adapter.)
+   * Sleeps for `milliseconds` without using a core, then lets the event loop turn once; absent where awaiting is free.
+   * (Dawn in Node sees the end of work only when the event loop turns, and turns it without pause while something is awaited, which takes
+   * a core from a software adapter.)
    */
-  readonly rest?: (milliseconds: number) => void;
+  readonly rest?: (milliseconds: number) => Promise<void>;
 }
 
 /** The host of the page, worker or Deno process that this runs in. Throws {@link NoAdapterError} where there is no WebGPU. */

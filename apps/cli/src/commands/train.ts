@@ -65,14 +65,16 @@ function addReward(parent: Command, act: CommandSlot["act"]): void {
 
 function addRefl(parent: Command, act: CommandSlot["act"]): void {
   const command = parent.command("refl").description("tune a text-to-image model by a reward model's gradient");
-  const flags = addConfigOptions(command, trainReflConfig);
+  const flags = addConfigOptions(command, trainReflConfig, { resume: true });
   command.action(() =>
     act(async (context) => {
       const config = await readConfig(trainReflConfig, flags);
       tasteNamed(config.taste, taskNamed(config.task));
       const examples = await ownExamples(config.data, config.task);
       await drive(context, (signal) =>
-        recordedJob(config, undefined, signal, (job) => runTrainRefl(config, job, examples)),
+        recordedJob(config, flags.resume, signal, (job, { resumed }) =>
+          runTrainRefl(config, job, { resume: resumed, ...(examples ? { examples } : {}) }),
+        ),
       );
       return undefined;
     }),

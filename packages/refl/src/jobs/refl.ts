@@ -10,9 +10,11 @@ import type { Run } from "../events.ts";
 import { aggregate } from "../judge/aggregate.ts";
 import { type Taste, tasteNamed } from "../judge/taste.ts";
 import { loadRewardModel } from "../models.ts";
+import type { RunSink } from "../run/sink.ts";
 import type { ImageReward } from "../scorers/image-reward.ts";
 import { type ExampleSource, taskExamples } from "../train/examples.ts";
-import { type Look, type ReflResult, trainRefl } from "../train/refl.ts";
+import { type Look, type ReflOptions, type ReflResult, trainRefl } from "../train/refl.ts";
+import { STATE_FILE } from "../train/session.ts";
 import { objectiveOf } from "./base.ts";
 import type { JobContext } from "./context.ts";
 import { inStage } from "./stage.ts";
@@ -41,6 +43,8 @@ export interface ArmOptions {
   readonly scorer: ImageReward;
   /** Pictures for the pre-training loss instead of the task's own. */
   readonly examples?: ExampleSource;
+  readonly resume?: NonNullable<ReflOptions["resume"]> | undefined;
+  readonly save?: NonNullable<ReflOptions["save"]> | undefined;
   readonly signal?: AbortSignal;
 }
 
@@ -53,6 +57,8 @@ export async function* tuneArm({
   pipeline,
   scorer,
   examples,
+  resume,
+  save,
   signal,
 }: ArmOptions): Run<ReflResult> {
   const prompts = trainPrompts(task, PROMPTS, config.seed + 1);
@@ -86,15 +92,27 @@ export async function* tuneArm({
     validation: config.earlyStop
       ? { every: config.earlyStop.everySteps, patience: config.earlyStop.patience, look }
       : null,
+    ...(resume ? { resume } : {}),
+    ...(save ? { save } : {}),
     ...(signal ? { signal } : {}),
   });
 }
 
-/** Tunes as the config says and leaves the tuned model, and the control's, in the run's place. `examples` replaces the task's own pictures. */
+export interface TrainReflOptions {
+  /** Pictures for the pre-training loss instead of the task's own. */
+  readonly examples?: ExampleSource;
+  /** Goes on from the latest checkpoint of the run's place. */
+  readonly resume?: boolean;
+}
+
+/**
+ * Tunes as the config says and leaves the tuned model, and the control's, in the run's place. The reward's arm saves its state as it goes and
+ * resumes; the control, which draws nothing and is quick, is made anew.
+ */
 export async function* runTrainRefl(
   config: TrainReflConfig,
   context: JobContext,
-  examples?: ExampleSource,
+  { examples, resume = false }: TrainReflOptions = {},
 ): Run<Partial<Record<ReflArm, ReflResult>>> {
   const { device, sink, signal } = context;
   const task = taskNamed(config.task);
@@ -102,47 +120,52 @@ export async function* runTrainRefl(
   const base = config.base ? await context.open(config.base) : (await context.shipped(task.name)).base;
   const scorer = await loadRewardModel(await context.open(config.reward), device);
   const results: Partial<Record<ReflArm, ReflResult>> = {};
+  const common = { task, taste, config, scorer, ...(examples ? { examples } : {}), ...(signal ? { signal } : {}) };
   try {
     for (const arm of config.control ? (["refl", "control"] as const) : (["refl"] as const)) {
       const pipeline = await TextToImagePipeline.fromFolder(base, device);
+      const saved =
+        arm === "refl" && sink
+          ? { ...(resume ? await latestState(sink) : {}), save: stateSaver(sink, config.saveEvery) }
+          : {};
       try {
-        results[arm] = yield* inStage(
-          arm,
-          arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward",
-          {},
-          () =>
-            tuneArm({
-              arm,
-              task,
-              taste,
-              config,
-              pipeline,
-              scorer,
-              ...(examples ? { examples } : {}),
-              ...(signal ? { signal } : {}),
-            }),
-        );
-        if (sink) {
-          const files = new Map<string, Uint8Array>();
-          await pipeline.save(memoryFolder(files, sink.location));
-          const named = Object.fromEntries(
-            [...files].map(([path, bytes]) => [arm === "refl" ? path : `control/${path}`, bytes]),
-          );
-          if (arm === "refl")
-            yield {
-              type: "checkpoint",
-              path: (await sink.writeCheckpoint(results[arm].lastStep, named, { best: true })).path,
-            };
-          else for (const [path, bytes] of Object.entries(named)) await sink.writeFile(path, bytes);
-        }
+        const message = arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward";
+        results[arm] = yield* inStage(arm, message, {}, () => tuneArm({ arm, pipeline, ...common, ...saved }));
+        if (signal?.aborted) break;
+        if (sink) yield* saveArm(sink, arm, pipeline, results[arm].lastStep);
       } finally {
         pipeline.dispose();
       }
-      if (signal?.aborted) break;
     }
   } finally {
     scorer.model.dispose();
   }
   yield { type: "result", summary: results };
   return results;
+}
+
+/** The state in the latest checkpoint, if that one has a state: a finished arm's has a model instead. */
+async function latestState(sink: RunSink): Promise<Pick<ArmOptions, "resume">> {
+  const checkpoint = await sink.findLatestCheckpoint();
+  const state = checkpoint && (await sink.readCheckpoint(checkpoint))[STATE_FILE];
+  return state ? { resume: { state, name: checkpoint.path } } : {};
+}
+
+const stateSaver = (sink: RunSink, every: number): NonNullable<ReflOptions["save"]> => ({
+  every,
+  write: async (step, state) => (await sink.writeCheckpoint(step, { [STATE_FILE]: state })).path,
+});
+
+/** The tuned model becomes the run's best checkpoint, the control's a folder beside the checkpoints. */
+async function* saveArm(sink: RunSink, arm: ReflArm, pipeline: TextToImagePipeline, step: number): Run<void> {
+  const files = new Map<string, Uint8Array>();
+  await pipeline.save(memoryFolder(files, sink.location));
+  if (arm === "refl") {
+    yield {
+      type: "checkpoint",
+      path: (await sink.writeCheckpoint(step, Object.fromEntries(files), { best: true })).path,
+    };
+    return;
+  }
+  for (const [path, bytes] of files) await sink.writeFile(`control/${path}`, bytes);
 }

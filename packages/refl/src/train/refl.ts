@@ -41,6 +41,10 @@ export interface ReflOptions extends LearningRate {
   readonly stage: "refl" | "control";
   /** Looks at the model (its moving average is in place) every `every` steps; training stops after `patience` looks without a better score. */
   readonly validation: { readonly every: number; readonly patience: number; readonly look: () => Promise<Look> } | null;
+  /** The state that a checkpoint of this arm left, to go on from. */
+  readonly resume?: { readonly state: Uint8Array; readonly name: string };
+  /** Called every `every` steps and when `signal` ends the run early: `state` resumes it. */
+  readonly save?: { readonly every: number; readonly write: (step: number, state: Uint8Array) => Promise<string> };
   readonly signal?: AbortSignal;
 }
 
@@ -118,28 +122,38 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
   pipeline.unet.requiresGrad(options.lora === null);
   const adapters = options.lora && addLora(pipeline.unet, options.lora).initialize(pipeline.device, seed);
   const session = new TrainingSession(pipeline.device, (adapters ?? pipeline.unet).namedParameters(), options);
-  const curve: (Look & { step: number })[] = [];
-  let best = { judge: Number.NEGATIVE_INFINITY, step: 0, weights: session.snapshot() };
-  let looksSinceBest = 0;
+  const best: Best = {
+    judge: Number.NEGATIVE_INFINITY,
+    step: 0,
+    looksSince: 0,
+    curve: [],
+    weights: session.snapshot(),
+  };
   const look = async (): Promise<Look> => {
     const seen = await session.withAverage(() => validation!.look());
-    curve.push({ ...seen, step: session.step });
+    best.curve.push({ ...seen, step: session.step });
+    best.looksSince++;
     if (seen.judge > best.judge) {
       for (const t of best.weights) t.dispose();
-      best = { judge: seen.judge, step: session.step, weights: session.averageSnapshot() };
-      looksSinceBest = 0;
-    } else looksSinceBest++;
+      Object.assign(best, { judge: seen.judge, step: session.step, looksSince: 0, weights: session.averageSnapshot() });
+    }
     return seen;
   };
+  const { curve } = best;
   try {
-    if (validation) await look();
-    while (session.step < steps && !signal?.aborted && !(validation && looksSinceBest >= validation.patience)) {
+    if (options.resume) await resumeBest(session, best, options.resume);
+    else if (validation) await look();
+    while (session.step < steps && !signal?.aborted && !(validation && best.looksSince >= validation.patience)) {
       const step = session.step;
       const metrics = await session.advance(learningRate(options, step + 1, steps), () => reflLosses(options, step));
       const seen =
         validation && (session.step % validation.every === 0 || session.step === steps) ? await look() : null;
       const looked = seen ? { judge: seen.judge, validationReward: seen.reward } : {};
       yield { type: "step", stage, step: session.step, total: steps, metrics: { ...metrics, ...looked } };
+      const { save } = options;
+      if (save && session.step < steps && (session.step % save.every === 0 || signal?.aborted)) {
+        yield { type: "checkpoint", path: await save.write(session.step, await saveBest(session, best)) };
+      }
     }
     if (validation) session.restoreSnapshot(best.weights);
     else {
@@ -156,6 +170,33 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
   }
   const stoppedEarly = session.step < steps && !signal?.aborted;
   return { curve, kept: validation ? best.step : session.step, lastStep: session.step, stoppedEarly };
+}
+
+/** What the looks have found so far. */
+interface Best {
+  judge: number;
+  step: number;
+  looksSince: number;
+  readonly curve: (Look & { readonly step: number })[];
+  /** The moving average at the best look. */
+  weights: Tensor[];
+}
+
+function saveBest(session: TrainingSession, { judge, step, looksSince, curve, weights }: Best): Promise<Uint8Array> {
+  // JSON has no −∞, which is the judge's score before the first look.
+  const score = Number.isFinite(judge) ? judge : null;
+  return session.save({ looks: JSON.stringify({ judge: score, step, looksSince, curve }) }, weights);
+}
+
+async function resumeBest(
+  session: TrainingSession,
+  best: Best,
+  { state, name }: NonNullable<ReflOptions["resume"]>,
+): Promise<void> {
+  const notes = await session.load(state, name, best.weights);
+  const { judge, step, looksSince, curve } = JSON.parse(notes.get("looks") ?? "{}");
+  Object.assign(best, { judge: judge ?? Number.NEGATIVE_INFINITY, step, looksSince });
+  best.curve.push(...curve);
 }
 
 /** Forward and backward of both losses; λ = 0 leaves the reward's part out, a pre-training batch of 0 the other. */

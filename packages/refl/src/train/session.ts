@@ -91,30 +91,35 @@ export class TrainingSession {
     }
   }
 
-  /** Views of everything that the state holds, by name. The caller disposes of them. */
-  #tensors(): Map<string, Tensor> {
+  /** Views of everything that the state holds, by name; `kept` is a snapshot that belongs to it. The caller disposes of them. */
+  #tensors(kept: readonly Tensor[] | null): Map<string, Tensor> {
     const views = new Map<string, Tensor>();
     for (const { name, parameter, slab, offset } of this.group.entries) {
       views.set(`weight.${name}`, this.group.view(this.group.slabs[slab]!.values, parameter, offset));
+      if (kept) views.set(`kept.${name}`, this.group.view(kept[slab]!, parameter, offset));
     }
     for (const [name, view] of this.optimizer.state()) views.set(name, view);
     for (const [name, view] of this.average?.state() ?? []) views.set(`average.${name}`, view);
     return views;
   }
 
-  /** The state as a safetensors file; `notes` are kept in its metadata. */
-  async save(notes: Readonly<Record<string, string>> = {}): Promise<Uint8Array> {
-    const views = this.#tensors();
+  /** The state as a safetensors file, with a snapshot that belongs to it if there is one; `notes` are kept in its metadata. */
+  async save(notes: Readonly<Record<string, string>> = {}, kept: readonly Tensor[] | null = null): Promise<Uint8Array> {
+    const views = this.#tensors(kept);
     const values = await readTensors([...views.values()]);
     const entries = [...views].map(([name, view], i): TensorEntry => float32Entry(name, view.shape, values[i]!, "F32"));
     for (const view of views.values()) view.dispose();
     return writeSafetensors(entries, { ...notes, format: "refl training state", step: String(this.step) });
   }
 
-  /** Puts a saved state back. Nothing is changed when it does not fit. @throws CheckpointError. Returns the notes. */
-  async load(bytes: Uint8Array, name: string): Promise<ReadonlyMap<string, string>> {
+  /** Puts a saved state back, and its snapshot into `kept`. Nothing is changed when it does not fit. @throws CheckpointError. Returns the notes. */
+  async load(
+    bytes: Uint8Array,
+    name: string,
+    kept: readonly Tensor[] | null = null,
+  ): Promise<ReadonlyMap<string, string>> {
     const file = await openSafetensors(bytesSource(bytes, name));
-    const views = this.#tensors();
+    const views = this.#tensors(kept);
     try {
       const missing = [...views.keys()].filter((key) => !file.tensors.has(key));
       const unexpected = [...file.tensors.keys()].filter((key) => !views.has(key));

@@ -56,7 +56,7 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
   );
   if (!adapter)
     throw new NoAdapterError(
-      "no WebGPU adapter found: install a GPU driver with Vulkan, or Mesa's lavapipe (mesa-vulkan-drivers 24 or newer) and libvulkan1",
+      "no WebGPU adapter found: install a GPU driver with Vulkan, or Mesa's lavapipe (24 or newer) and the Vulkan loader; on Debian 12: apt-get install -t bookworm-backports mesa-vulkan-drivers libvulkan1",
     );
   const portable = options.tier === "portable";
   const requiredFeatures = WANTED.filter(

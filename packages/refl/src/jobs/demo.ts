@@ -88,7 +88,7 @@ export async function* runDemo(config: DemoConfig, context: JobContext): Run<Dem
   const arms: Partial<Record<"control" | "refl", { pipeline: TextToImagePipeline; result: ReflResult }>> = {};
   for (const arm of ["refl", "control"] as const) {
     const pipeline = await TextToImagePipeline.fromFolder(models.base, device);
-    const message = arm === "refl" ? `ReFL, taste ${taste.name}` : "control: same data and steps, no reward";
+    const message = arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward";
     const result = yield* inStage(arm, message, seconds, () =>
       tuneArm({
         arm,

@@ -1,4 +1,4 @@
-/** Backward rule of the embedding: gradients are added up by id. */
+/** Backward rule of embedding: gradients are added to the rows that were looked up. */
 import { apply, type EmbeddingAttrs } from "@refl/tensor";
 import type { RuleTable } from "../tape.ts";
 

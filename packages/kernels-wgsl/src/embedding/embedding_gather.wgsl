@@ -1,20 +1,20 @@
-// Rows of a table by id: o[i, :] = table[ids[i], :], one thread per element. An id outside the table gives a row of zeros.
-@group(0) @binding($next) var<storage, read> table: array<$T>;
-@group(0) @binding($next) var<storage, read> ids: array<i32>;
-@group(0) @binding($next) var<storage, read_write> o: array<$T>;
+// Rows of w by id. An id outside the table gives a row of NaN, so that a wrong id is seen and not some other word's vector.
+@group(0) @binding($next) var<storage, read> w: array<$E>;
+@group(0) @binding($next) var<storage, read> ids: array<u32>;
+@group(0) @binding($next) var<storage, read_write> o: array<$E>;
 @group(0) @binding($next) var<uniform> p: Params;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
   let id = (wid.y * num.x + wid.x) * 64u + lid;
-  if (id >= p.count * p.width) {
+  if (id >= p.count) {
     return;
   }
-  let i = id / p.width;
-  let row = ids[p.offsetIds + i];
-  var value = $T(0);
-  if (row >= 0 && u32(row) < p.rows) {
-    value = table[p.offsetTable + u32(row) * p.width + (id - i * p.width)];
+  let position = id / p.columns;
+  let row = ids[p.offsetIds + position];
+  if (row < p.rows) {
+    o[id] = w[p.offset + row * p.columns + id - position * p.columns];
+  } else {
+    o[id] = $E($T(p.nan));
   }
-  o[id] = value;
 }

@@ -1,33 +1,27 @@
-// The table's gradient: row r gets the sum of g[i, :] over all i with ids[i] = r, in the order of i, so that equal runs give equal bits.
-// One thread per element of g; the one at an id's first occurrence adds up all of them and is the only one that writes that element of the
-// (zeroed) table, so no atomics are needed. Work is quadratic in the number of ids, which are few (a batch of texts), and not in the table.
-@group(0) @binding($next) var<storage, read> g: array<$T>;
-@group(0) @binding($next) var<storage, read> ids: array<i32>;
-@group(0) @binding($next) var<storage, read_write> o: array<$T>;
+// Gradient of the table: the thread of an id's first position adds the gradients of all its positions, in their order, along embedding_link's chain.
+// The table was filled with zeros; rows without a position stay so, and the work does not grow with the table.
+@group(0) @binding($next) var<storage, read> g: array<$E>;
+@group(0) @binding($next) var<storage, read> ids: array<u32>;
+@group(0) @binding($next) var<storage, read> next: array<u32>;
+@group(0) @binding($next) var<storage, read> later: array<u32>;
+@group(0) @binding($next) var<storage, read_write> o: array<$E>;
 @group(0) @binding($next) var<uniform> p: Params;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
   let id = (wid.y * num.x + wid.x) * 64u + lid;
-  if (id >= p.count * p.width) {
+  let first = id / p.columns;
+  let column = id - first * p.columns;
+  if (first >= p.count || later[min(first, p.count - 1u)] != 0u) {
     return;
   }
-  let i = id / p.width;
-  let column = id - i * p.width;
-  let row = ids[p.offsetIds + i];
-  if (row < 0 || u32(row) >= p.rows) {
+  let row = ids[p.offsetIds + first];
+  if (row >= p.rows) {
     return;
   }
-  for (var j = 0u; j < i; j++) {
-    if (ids[p.offsetIds + j] == row) {
-      return;
-    }
+  var sum = $X();
+  for (var i = first; i < p.count; i = next[i]) {
+    sum += $X(g[p.offset + i * p.columns + column]);
   }
-  var sum = 0.0;
-  for (var j = i; j < p.count; j++) {
-    if (ids[p.offsetIds + j] == row) {
-      sum += f32(g[p.offsetG + j * p.width + column]);
-    }
-  }
-  o[u32(row) * p.width + column] = $T(sum);
+  o[row * p.columns + column] = $E(sum);
 }

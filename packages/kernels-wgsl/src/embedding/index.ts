@@ -1,18 +1,38 @@
-/** Embedding kernels: rows of a table by id, and the sum of gradients by id. */
-import { defineKernel } from "../kernel.ts";
-import { embedding_gather, embedding_scatter } from "../wgsl.gen.ts";
+/** Embedding: rows of a table by id, and the table's gradient without atomics. */
+import { type Defines, defineKernel } from "../kernel.ts";
+import { embedding_gather, embedding_link, embedding_scatter } from "../wgsl.gen.ts";
+
+/** Defines of the gather and scatter kernels; with `vec4` columns and offsets are counted in vec4s. */
+export function embeddingDefines(type: "f32" | "f16", vec4: boolean): Defines {
+  return { T: type, E: vec4 ? `vec4<${type}>` : type, X: vec4 ? "vec4<f32>" : "f32" };
+}
+
+const variants = [embeddingDefines("f32", false), embeddingDefines("f32", true)];
 
 export const embeddingGather = defineKernel({
   name: "embedding_gather",
   source: embedding_gather,
   buffers: [
-    ["table", "read"],
+    ["w", "read"],
     ["ids", "read"],
     ["o", "read_write"],
   ],
-  params: { count: "u32", width: "u32", rows: "u32", offsetTable: "u32", offsetIds: "u32" },
+  params: { offset: "u32", offsetIds: "u32", rows: "u32", columns: "u32", count: "u32", nan: "f32" },
   workgroup: [64, 1, 1],
-  variants: [{ T: "f32" }],
+  variants,
+});
+
+export const embeddingLink = defineKernel({
+  name: "embedding_link",
+  source: embedding_link,
+  buffers: [
+    ["ids", "read"],
+    ["next", "read_write"],
+    ["later", "read_write"],
+  ],
+  params: { offsetIds: "u32", count: "u32" },
+  workgroup: [64, 1, 1],
+  variants: [{}],
 });
 
 export const embeddingScatter = defineKernel({
@@ -21,9 +41,11 @@ export const embeddingScatter = defineKernel({
   buffers: [
     ["g", "read"],
     ["ids", "read"],
+    ["next", "read"],
+    ["later", "read"],
     ["o", "read_write"],
   ],
-  params: { count: "u32", width: "u32", rows: "u32", offsetG: "u32", offsetIds: "u32" },
+  params: { offset: "u32", offsetIds: "u32", rows: "u32", columns: "u32", count: "u32" },
   workgroup: [64, 1, 1],
-  variants: [{ T: "f32" }],
+  variants,
 });

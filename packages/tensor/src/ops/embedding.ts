@@ -1,59 +1,82 @@
-/** Embedding: rows of a table by id, with a deterministic gradient. */
-import { embeddingGather, embeddingScatter, linearGrid } from "@refl/kernels-wgsl";
+/** Embedding: rows of a table by id. */
+import { embeddingDefines, embeddingGather, embeddingLink, embeddingScatter, linearGrid } from "@refl/kernels-wgsl";
+import { isFloat } from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
-import { numel } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { contiguous } from "./copy.ts";
 
 export interface EmbeddingAttrs {
-  /** Inputs table [V, D], ids (i32) of any shape. */
+  /** Inputs: weight [V, D], ids i32 or u32 of any shape. */
   embedding: Record<never, never>;
-  /** Inputs gradient [...ids, D], ids; the result has `rows` rows. */
+  /** Inputs: gradient [...ids, D], ids. Output: the gradient of a table of `rows` rows. */
   embeddingBackward: { readonly rows: number };
 }
 
+type FloatType = "f32" | "f16";
+
 export const embeddingForward = {
-  embedding: ([table, ids]) => {
-    const [rows, width] = table!.shape as [number, number];
-    const out = Tensor.empty(table!.device, [...ids!.shape, width], table!.dtype);
-    const count = numel(ids!.shape);
-    if (count * width === 0) return out;
-    const [dense, flat] = [contiguous(table!), contiguous(ids!)];
-    const params = { count, width, rows, offsetTable: dense.offset, offsetIds: flat.offset };
+  embedding: ([weight, ids]) => {
+    const [rows, width] = weight!.shape as [number, number];
+    const out = Tensor.empty(weight!.device, [...ids!.shape, width], weight!.dtype);
+    if (out.numel === 0) return out;
+    const w = contiguous(weight!);
+    const positions = contiguous(ids!);
+    const per = width % 4 ? 1 : 4;
     out.device.run(
       embeddingGather,
-      { T: table!.dtype },
-      [dense.storage, flat.storage, out.storage],
-      params,
-      linearGrid(count * width, 64),
+      embeddingDefines(w.dtype as FloatType, per === 4),
+      [w.storage, positions.storage, out.storage],
+      {
+        offset: w.offset / per,
+        offsetIds: positions.offset,
+        rows,
+        columns: width / per,
+        count: out.numel / per,
+        nan: Number.NaN,
+      },
+      linearGrid(out.numel / per, 64),
     );
     return out;
   },
   embeddingBackward: ([gradient, ids], { rows }) => {
     const width = gradient!.shape.at(-1)!;
-    const out = Tensor.empty(gradient!.device, [rows, width], gradient!.dtype).fill_(0);
-    const count = numel(ids!.shape);
-    if (count * width === 0) return out;
-    const [dense, flat] = [contiguous(gradient!), contiguous(ids!)];
-    const params = { count, width, rows, offsetG: dense.offset, offsetIds: flat.offset };
-    out.device.run(
+    const { device } = gradient!;
+    const out = Tensor.empty(device, [rows, width], gradient!.dtype).fill_(0);
+    const count = ids!.numel;
+    if (out.numel === 0 || count === 0) return out;
+    const g = contiguous(gradient!);
+    const positions = contiguous(ids!);
+    const next = Tensor.empty(device, [count], "u32");
+    const later = Tensor.empty(device, [count], "u32").fill_(0);
+    const offsetIds = positions.offset;
+    device.run(
+      embeddingLink,
+      {},
+      [positions.storage, next.storage, later.storage],
+      { offsetIds, count },
+      linearGrid(count, 64),
+    );
+    const per = width % 4 ? 1 : 4;
+    device.run(
       embeddingScatter,
-      { T: gradient!.dtype },
-      [dense.storage, flat.storage, out.storage],
-      params,
-      linearGrid(count * width, 64),
+      embeddingDefines(g.dtype as FloatType, per === 4),
+      [g.storage, positions.storage, next.storage, later.storage, out.storage],
+      { offset: g.offset / per, offsetIds, rows, columns: width / per, count },
+      linearGrid((count * width) / per, 64),
     );
     return out;
   },
 } satisfies ForwardTable<EmbeddingAttrs>;
 
 /**
- * Rows of `table` [V, D] by `ids` (i32, any shape) → [...ids, D], as `torch.nn.functional.embedding`. The device cannot throw: an id outside the
- * table gives zeros and no gradient. Throws ShapeError and DTypeError.
+ * Rows of `weight` by id, as `torch.nn.functional.embedding`. weight: [V, D] f32 or f16; ids: i32 or u32 of any shape → [...ids, D].
+ * An id outside [0, V) gives NaN and no gradient. The gradient adds in the order of the ids. Throws ShapeError and DTypeError.
  */
-export function embedding(table: Tensor, ids: Tensor): Tensor {
-  if (table.rank !== 2) throw new ShapeError("embedding", [table.shape, ids.shape], "the table must be [rows, width]");
-  if (ids.dtype !== "i32") throw new DTypeError("embedding", [table.dtype, ids.dtype], "ids must be i32");
-  return apply("embedding", [table, ids], {});
+export function embedding(weight: Tensor, ids: Tensor): Tensor {
+  if (!isFloat(weight.dtype) || (ids.dtype !== "i32" && ids.dtype !== "u32")) {
+    throw new DTypeError("embedding", [weight.dtype, ids.dtype], "weight must be f32 or f16 and ids i32 or u32");
+  }
+  if (weight.rank !== 2) throw new ShapeError("embedding", [weight.shape, ids.shape], "weight must be [V, D]");
+  return apply("embedding", [weight, ids], {});
 }

@@ -17,7 +17,7 @@ export const embeddingGather = defineKernel({
     ["ids", "read"],
     ["o", "read_write"],
   ],
-  params: { offset: "u32", offsetIds: "u32", rows: "u32", columns: "u32", count: "u32", nan: "f32" },
+  params: { offset: "u32", offsetIds: "u32", rows: "u32", columns: "u32", count: "u32" },
   workgroup: [64, 1, 1],
   variants,
 });

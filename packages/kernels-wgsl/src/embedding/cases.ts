@@ -24,10 +24,13 @@ export const embeddingCases: readonly OpCase[] = [
   },
   { op: "embedding", inputs: [{ shape: [6, 8], layout: "sliced" }, ids([5], 6, { layout: "sliced" })], attrs: {} },
   { op: "embedding", inputs: [{ shape: [6, 8] }, ids([70], 6, { dtype: "u32" })], attrs: {} },
-  { op: "embeddingBackward", inputs: [{ shape: [9, 4] }, ids([9], 5)], attrs: { rows: 6 } },
+  { op: "embeddingBackward", inputs: [{ shape: [9, 4] }, ids([9], 5)], attrs: { rows: 6 }, smoke: true },
   {
     op: "embeddingBackward",
     inputs: [{ shape: [2, 35, 3], layout: "transposed" }, ids([2, 35], 4)],
     attrs: { rows: 4 },
   },
+  { op: "embedding", inputs: [{ shape: [3, 2] }, ids([4], 6)], attrs: {} },
+  { op: "embeddingBackward", inputs: [{ shape: [2, 5, 3] }, ids([2, 5], 8)], attrs: { rows: 7 } },
+  { op: "embeddingBackward", inputs: [{ shape: [0, 3] }, ids([0], 2)], attrs: { rows: 2 } },
 ];

@@ -33,7 +33,6 @@ export const embeddingForward = {
         rows,
         columns: width / per,
         count: out.numel / per,
-        nan: Number.NaN,
       },
       linearGrid(out.numel / per, 64),
     );
@@ -71,7 +70,7 @@ export const embeddingForward = {
 
 /**
  * Rows of `weight` by id, as `torch.nn.functional.embedding`. weight: [V, D] f32 or f16; ids: i32 or u32 of any shape → [...ids, D].
- * An id outside [0, V) gives NaN and no gradient. The gradient adds in the order of the ids. Throws ShapeError and DTypeError.
+ * The device cannot throw: an id outside [0, V) gives zeros and no gradient. The gradient adds in the order of the ids. Throws ShapeError and DTypeError.
  */
 export function embedding(weight: Tensor, ids: Tensor): Tensor {
   if (!isFloat(weight.dtype) || (ids.dtype !== "i32" && ids.dtype !== "u32")) {

@@ -9,7 +9,7 @@ const STEPS = Number(process.env["SOAK_STEPS"] ?? 2000);
 /** Steps between read-backs, as a trainer logs. */
 const LOG_EVERY = 50;
 
-/** Growth of the process from a tenth of the run to its end that compiled code and garbage account for: 30 to 60 MiB, however long the run. */
+/** Growth of the process from a tenth of the run to its end that compiled code and garbage account for: up to 60 MiB, however long the run. */
 const HOST_BYTES = 128 * 2 ** 20;
 
 test(`${STEPS} steps`, { timeout: 60_000 + 60 * STEPS }, async () => {

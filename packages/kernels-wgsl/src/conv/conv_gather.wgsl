@@ -1,5 +1,6 @@
 // dX of a strided convolution from the products of all windows [B, outHeight, outWidth, kHeight, kWidth, 4 * groups]: each pixel adds up the
-// window positions that covered it (col2im as a gather, so that the order of additions is fixed). A thread makes one pixel of 8 channel groups.
+// window positions that covered it (col2im as a gather, so that the order of additions is fixed). A thread makes one pixel of 8 channel groups;
+// the products hold the channels from group firstGroup on.
 @group(0) @binding($next) var<storage, read> columns: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read_write> o: array<$T>;
 @group(0) @binding($next) var<uniform> p: Params;
@@ -32,8 +33,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
       }
       oy -= 1u;
     }
-    var at = p.offset + (b * p.channels + g * 4u) * plane + (id - b * plane);
-    let count = min(p.channels - g * 4u, 4u);
+    let channel = (p.firstGroup + g) * 4u;
+    var at = p.offset + (b * p.channels + channel) * plane + (id - b * plane);
+    let count = min(p.channels - channel, 4u);
     for (var i = 0u; i < count; i++) {
       o[at] = $T(total[i]);
       at += plane;

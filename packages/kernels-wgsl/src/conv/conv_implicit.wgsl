@@ -1,9 +1,9 @@
 // The portable convolution: an implicit matrix product C = A X with the tile of gemm_tiled, where column (o, y, x) of X is read from an image
 // through the window's arithmetic and never stored. The three products of a convolution differ in their numbers only:
 //   forward  rows: output channels   columns: (image, oy, ox)      k: (input channel, ky, kx)
-//   dX       rows: input channels    columns: (image, iy, ix)      k: (output channel, ky, kx)    DIVIDE where the stride is not 1
+//   dX       rows: input channels    columns: (image, iy, ix)      k: (output channel, ky, kx)    stride 1 only
 //   dW       rows: output channels   columns: (channel, ky, kx)    k: (image, oy, ox)             cut into splits, added by a later call
-// The pixel of column (o, y, x) at k = (j, v, u) is (y, x) * scale + (v, u) * step - pad, divided by the stride with DIVIDE; zero outside.
+// The pixel of column (o, y, x) at k = (j, v, u) is (y, x) * scale + (v, u) * step - pad; zero outside.
 @group(0) @binding($next) var<storage, read> a: array<$T>;
 @group(0) @binding($next) var<storage, read> x: array<$T>;
 //#if BIAS
@@ -53,18 +53,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
         va = f32(a[baseA + j * p.outerA + v * p.kWidth + u]);
       }
       tileA[k][lid] = va;
-      var iy = y0 + i32(v) * p.stepY;
-      var ix = x0 + i32(u) * p.stepX;
-      var valid = inside && colInside && iy >= 0 && ix >= 0;
-//#if DIVIDE
-      let qy = iy / p.divideY;
-      let qx = ix / p.divideX;
-      valid = valid && qy * p.divideY == iy && qx * p.divideX == ix;
-      iy = qy;
-      ix = qx;
-//#endif
+      let iy = y0 + i32(v) * p.stepY;
+      let ix = x0 + i32(u) * p.stepX;
       var vx = 0.0;
-      if (valid && iy < p.height && ix < p.width) {
+      if (inside && colInside && iy >= 0 && ix >= 0 && iy < p.height && ix < p.width) {
         vx = f32(x[baseX + j * p.planeX + u32(iy * p.width + ix)]);
       }
       tileX[k][lid] = vx;

@@ -23,17 +23,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   for (var g = first; g < end; g++) {
     var value = vec4<$T>();
     if (inside) {
-      let left = p.channels - g * 4u;
-      value.x = x[at];
-      if (left >= 4u) {
-        value.y = x[at + plane];
-        value.z = x[at + 2u * plane];
-        value.w = x[at + 3u * plane];
-      } else {
-        for (var i = 1u; i < left; i++) {
-          value[i] = x[at + i * plane];
-        }
-      }
+      // Channels past the last repeat it and are zeroed: four load sites without branches.
+      let last = min(p.channels - g * 4u, 4u) - 1u;
+      value = vec4<$T>(x[at], x[at + min(1u, last) * plane], x[at + min(2u, last) * plane], x[at + last * plane]);
+      value = select(value, vec4<$T>(), vec4<u32>(0u, 1u, 2u, 3u) > vec4<u32>(last));
     }
     o[id * p.groups + g] = value;
     at += 4u * plane;

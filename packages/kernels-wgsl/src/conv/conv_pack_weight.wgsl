@@ -13,7 +13,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   }
   let row = id / p.groups;
   let g = id - row * p.groups;
-  let count = min(p.channels - g * 4u, 4u);
+  // Channels past the last repeat it and are zeroed: four load sites without branches.
+  let last = min(p.channels - g * 4u, 4u) - 1u;
+  let step = p.channelStep;
   let base = p.offset + row * p.rowStep + g * 4u * p.channelStep;
   for (var t = 0u; t < p.window; t++) {
 //#if FLIP
@@ -21,10 +23,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#else
     let at = base + t;
 //#endif
-    var value = vec4<$T>();
-    for (var i = 0u; i < count; i++) {
-      value[i] = w[at + i * p.channelStep];
-    }
-    o[(row * p.window + t) * p.groups + g] = value;
+    let value = vec4<$T>(w[at], w[at + min(1u, last) * step], w[at + min(2u, last) * step], w[at + last * step]);
+    o[(row * p.window + t) * p.groups + g] = select(value, vec4<$T>(), vec4<u32>(0u, 1u, 2u, 3u) > vec4<u32>(last));
   }
 }

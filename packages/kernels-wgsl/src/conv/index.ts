@@ -12,13 +12,9 @@ import {
 
 type Float = "f32" | "f16";
 
-/** Defines of the portable product; `divide` for the input gradient of a strided convolution, `output` f32 for parts that are added later. */
-export function convImplicitDefines(
-  type: Float,
-  output: Float,
-  flags: { bias?: boolean; divide?: boolean } = {},
-): Defines {
-  return { T: type, O: output, BIAS: flags.bias ?? false, DIVIDE: flags.divide ?? false };
+/** Defines of the portable product; `output` is f32 for parts that are added later. */
+export function convImplicitDefines(type: Float, output: Float, bias = false): Defines {
+  return { T: type, O: output, BIAS: bias };
 }
 
 export const convImplicit = defineKernel({
@@ -54,15 +50,13 @@ export const convImplicit = defineKernel({
     stepX: "i32",
     padY: "i32",
     padX: "i32",
-    divideY: "i32",
-    divideX: "i32",
     offsetBias: "u32",
     offsetC: "u32",
     outerC: "u32",
     rowC: "u32",
   },
   workgroup: [64, 1, 1],
-  variants: [convImplicitDefines("f32", "f32", { bias: true }), convImplicitDefines("f32", "f32", { divide: true })],
+  variants: [convImplicitDefines("f32", "f32"), convImplicitDefines("f32", "f32", true)],
 });
 
 /** Grid of the portable product; columns that exceed one dimension continue in z, before the splits. */
@@ -166,7 +160,7 @@ export const convSubgroup = defineKernel({
     offsetC: "u32",
     offsetBias: "u32",
   },
-  workgroup: [8, 1, 1],
+  workgroup: ["SG", 1, 1],
   variants: [
     { ...convSubgroupDefines("f32", 8, 16), BIAS: true, VEC4: true },
     { ...convSubgroupDefines("f32", 4, 4), BIAS: false, VEC4: false },
@@ -200,7 +194,7 @@ export const convWeightSubgroup = defineKernel({
     jumpD: "u32",
     part: "u32",
   },
-  workgroup: [8, 1, 1],
+  workgroup: ["SG", 1, 1],
   variants: [convSubgroupDefines("f32", 8, 16), convSubgroupDefines("f32", 4, 4)],
 });
 
@@ -224,6 +218,7 @@ export const convGather = defineKernel({
     padY: "u32",
     padX: "u32",
     channels: "u32",
+    firstGroup: "u32",
     groups: "u32",
     offset: "u32",
   },

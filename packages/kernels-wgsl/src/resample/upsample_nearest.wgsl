@@ -15,14 +15,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   for (var j = 0u; j < 4u; j++) {
     let i = start + j * 64u;
     if (i < p.count) {
-      let block = i + (i / p.width) * p.width;
+      let at = i + (i / p.width) * p.width;
 //#if BACKWARD
-      let pair = vec2<f32>(large[p.offset / 2u + block]) + vec2<f32>(large[p.offset / 2u + block + p.width]);
+      let pair = vec2<f32>(large[p.offset / 2u + at]) + vec2<f32>(large[p.offset / 2u + at + p.width]);
       small[i] = $T(pair.x + pair.y);
 //#else
       let value = vec2<$T>(small[p.offset + i]);
-      large[block] = value;
-      large[block + p.width] = value;
+      large[at] = value;
+      large[at + p.width] = value;
 //#endif
     }
   }

@@ -41,8 +41,6 @@ export function implicitForward(
     stepX: 1,
     padY: g.padding[0],
     padX: g.padding[1],
-    divideY: 1,
-    divideX: 1,
     offsetBias: bias?.offset ?? 0,
     offsetC: 0,
     outerC: g.cout * oh * ow,
@@ -54,14 +52,14 @@ export function implicitForward(
   const type = x.dtype as Float;
   x.device.run(
     convImplicit,
-    convImplicitDefines(type, type, { bias: bias !== null }),
+    convImplicitDefines(type, type, bias !== null),
     storages,
     params,
     convImplicitGrid(m, n, 1),
   );
 }
 
-/** out = dX: every pixel sums the windows that covered it. Operands are contiguous. */
+/** out = dX for stride 1: every pixel sums the windows that covered it. Operands are contiguous. */
 export function implicitInputGrad(
   g: ConvGeometry,
   { gradient, weight }: { gradient: Tensor; weight: Tensor },
@@ -97,18 +95,15 @@ export function implicitInputGrad(
     stepX: -1,
     padY: -g.padding[0],
     padX: -g.padding[1],
-    divideY: g.stride[0],
-    divideX: g.stride[1],
     offsetBias: 0,
     offsetC: 0,
     outerC: g.cin * area,
     rowC: area,
   };
   const type = gradient.dtype as Float;
-  const defines = convImplicitDefines(type, type, { divide: g.stride[0] > 1 || g.stride[1] > 1 });
   gradient.device.run(
     convImplicit,
-    defines,
+    convImplicitDefines(type, type),
     [weight.storage, gradient.storage, out.storage],
     params,
     convImplicitGrid(m, n, 1),
@@ -154,8 +149,6 @@ export function implicitWeightGrad(
     stepX: g.stride[1],
     padY: g.padding[0],
     padX: g.padding[1],
-    divideY: 1,
-    divideX: 1,
     offsetBias: 0,
     offsetC: 0,
     outerC: kh * kw,

@@ -4,6 +4,7 @@ import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
 import { numel } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
+import { gatheredInputGrad } from "./conv-gather.ts";
 import { implicitForward, implicitInputGrad, implicitWeightGrad } from "./conv-implicit.ts";
 import { subgroupForward, subgroupInputGrad, subgroupWeightGrad } from "./conv-subgroup.ts";
 import { contiguous } from "./copy.ts";
@@ -65,7 +66,9 @@ export const convForward = {
     const out = Tensor.empty(gradient!.device, shape, gradient!.dtype);
     if (numel(shape) === 0) return out;
     const operands = { gradient: contiguous(gradient!), weight: contiguous(weight!) };
-    if (!subgroupInputGrad(g, operands, out)) implicitInputGrad(g, operands, out);
+    // The implicit product would multiply zeros between the pixels of a strided dY.
+    if (g.stride[0] > 1 || g.stride[1] > 1) gatheredInputGrad(g, operands, out);
+    else if (!subgroupInputGrad(g, operands, out)) implicitInputGrad(g, operands, out);
     return out;
   },
   conv2dWeightGrad: ([gradient, x], attrs) => {

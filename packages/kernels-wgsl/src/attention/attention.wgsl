@@ -51,8 +51,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let end = p.keys;
 //#endif
 //#if SUBGROUP
-  for (var block = 0u; block < end; block += ${WG}u) {
-    let mine = min(block + lid, p.keys - 1u);
+  for (var tile = 0u; tile < end; tile += ${WG}u) {
+    let mine = min(tile + lid, p.keys - 1u);
 //#repeat c D4
     let k$c = vec4<f32>(k[baseK + mine * p.atK.z + ${c}u]);
 //#end
@@ -62,8 +62,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#if MASK
     let shown = mask[p.atMask + batch * p.keys + mine];
 //#endif
-    for (var s = 0u; s < min(end - block, ${WG}u); s += 4u) {
-      let j = block + s;
+    let inside = min(end - tile, ${WG}u);
+    for (var s = 0u; s < inside; s += 4u) {
+      let j = tile + s;
 //#else
     for (var j = 0u; j < end; j += 4u) {
 //#endif

@@ -4,8 +4,7 @@
 @group(0) @binding($next) var<storage, read> q: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> v: array<vec4<$T>>;
-@group(0) @binding($next) var<storage, read> lse: array<f32>;
-@group(0) @binding($next) var<storage, read> delta: array<f32>;
+@group(0) @binding($next) var<storage, read> stats: array<f32>;
 //#if MASK
 @group(0) @binding($next) var<storage, read> mask: array<u32>;
 //#endif
@@ -51,18 +50,19 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let begin = 0u;
 //#endif
 //#if SUBGROUP
-  for (var block = begin; block < p.queries; block += ${WG}u) {
-    let mine = min(block + lid, p.queries - 1u);
+  for (var tile = begin; tile < p.queries; tile += ${WG}u) {
+    let mine = min(tile + lid, p.queries - 1u);
 //#repeat c D4
     let q$c = vec4<f32>(q[baseQ + mine * p.atQ.z + ${c}u]);
 //#end
 //#repeat c V4
     let g$c = vec4<f32>(g[baseG + mine * p.atG.z + ${c}u]);
 //#end
-    let z = lse[pair * p.queries + mine] * 1.44269504;
-    let distance = delta[pair * p.queries + mine];
-    for (var s = 0u; s < min(p.queries - block, ${WG}u); s += 2u) {
-      let j = block + s;
+    let z = stats[pair * p.queries + mine] * 1.44269504;
+    let distance = stats[(p.pairs + pair) * p.queries + mine];
+    let inside = min(p.queries - tile, ${WG}u);
+    for (var s = 0u; s < inside; s += 2u) {
+      let j = tile + s;
 //#else
     for (var j = begin; j < p.queries; j += 2u) {
 //#endif
@@ -85,8 +85,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#repeat c V4
       let g${u}_$c = vec4<f32>(g[baseG + j$u * p.atG.z + ${c}u]);
 //#end
-      let z$u = lse[pair * p.queries + j$u] * 1.44269504;
-      let delta$u = delta[pair * p.queries + j$u];
+      let z$u = stats[pair * p.queries + j$u] * 1.44269504;
+      let delta$u = stats[(p.pairs + pair) * p.queries + j$u];
 //#endif
 //#end
 //#repeat i ROWS

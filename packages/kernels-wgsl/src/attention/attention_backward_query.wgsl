@@ -1,17 +1,17 @@
 // Gradient of attention by the queries, each lane owning $ROWS of them: with P the probabilities and delta = rowsum(g o),
 //   dS = P (g vT - delta), dq = scale dS k.
-// P is computed again from the log-sum-exp. delta is written for the keys' kernel. Keys are fetched as in attention.wgsl.
+// P is computed again from the log-sum-exp. stats holds the log-sum-exp of every query
+// and after it room for delta, which is left there for the keys' kernel (one buffer: adapters may offer no more than eight). Keys are fetched as in attention.wgsl.
 @group(0) @binding($next) var<storage, read> g: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> q: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> v: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> o: array<vec4<$T>>;
-@group(0) @binding($next) var<storage, read> lse: array<f32>;
 //#if MASK
 @group(0) @binding($next) var<storage, read> mask: array<u32>;
 //#endif
 @group(0) @binding($next) var<storage, read_write> dq: array<vec4<$T>>;
-@group(0) @binding($next) var<storage, read_write> delta: array<f32>;
+@group(0) @binding($next) var<storage, read_write> stats: array<f32>;
 @group(0) @binding($next) var<uniform> p: Params;
 
 @compute @workgroup_size($WG)
@@ -35,7 +35,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let baseO = p.atO.w + batch * p.atO.x + head * p.atO.y;
 //#repeat i ROWS
   let token$i = min(first + ${i}u, p.queries - 1u);
-  let z$i = lse[pair * p.queries + token$i] * 1.44269504;
+  let z$i = stats[pair * p.queries + token$i] * 1.44269504;
   var delta$i = 0.0;
 //#repeat c D4
   let q${i}_$c = vec4<f32>(q[baseQ + token$i * p.atQ.z + ${c}u]) * (p.scale * 1.44269504);
@@ -52,8 +52,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let end = p.keys;
 //#endif
 //#if SUBGROUP
-  for (var block = 0u; block < end; block += ${WG}u) {
-    let mine = min(block + lid, p.keys - 1u);
+  for (var tile = 0u; tile < end; tile += ${WG}u) {
+    let mine = min(tile + lid, p.keys - 1u);
 //#repeat c D4
     let k$c = vec4<f32>(k[baseK + mine * p.atK.z + ${c}u]);
 //#end
@@ -63,8 +63,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#if MASK
     let shown = mask[p.atMask + batch * p.keys + mine];
 //#endif
-    for (var s = 0u; s < min(end - block, ${WG}u); s += 2u) {
-      let j = block + s;
+    let inside = min(end - tile, ${WG}u);
+    for (var s = 0u; s < inside; s += 2u) {
+      let j = tile + s;
 //#else
     for (var j = 0u; j < end; j += 2u) {
 //#endif
@@ -123,7 +124,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#repeat c D4
     dq[at + ${c}u] = vec4<$T>(d${i}_$c * p.scale);
 //#end
-    delta[pair * p.queries + first + ${i}u] = delta$i;
+    stats[p.pairs * p.queries + pair * p.queries + first + ${i}u] = delta$i;
   }
 //#end
 }

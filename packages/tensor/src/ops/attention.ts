@@ -149,13 +149,15 @@ export const attentionForward = {
     const { params, subgroup, operands, shown, over } = plan(q!, k!, v!, mask, attrs);
     const g = headRows(gradient!);
     const o = headRows(out!);
-    const delta = Tensor.empty(device, lse!.shape, "f32");
+    // Log-sum-exp, and after it what the first kernel leaves for the second.
+    const stats = Tensor.empty(device, [2, ...lse!.shape], "f32");
+    copyInto(stats, { strides: contiguousStrides(lse!.shape), offset: 0 }, lse!);
     const most = q!.shape[3]! <= 32 ? 2 : 1;
     const byQuery = over(params.queries, most);
     device.run(
       subgroup ? attentionBackwardQuerySubgroup : attentionBackwardQuery,
       byQuery.defines,
-      [g.storage, ...operands, o.storage, lse!.storage, ...shown, dq.storage, delta.storage],
+      [g.storage, ...operands, o.storage, ...shown, dq.storage, stats.storage],
       { ...params, atG: g.at, atO: o.at },
       byQuery.grid,
     );
@@ -163,7 +165,7 @@ export const attentionForward = {
     device.run(
       subgroup ? attentionBackwardKeySubgroup : attentionBackwardKey,
       byKey.defines,
-      [g.storage, ...operands, lse!.storage, delta.storage, ...shown, dk.storage, dv.storage],
+      [g.storage, ...operands, stats.storage, ...shown, dk.storage, dv.storage],
       { ...params, atG: g.at },
       byKey.grid,
     );

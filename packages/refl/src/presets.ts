@@ -16,7 +16,7 @@ export interface ModelPreset {
 /** Text length in tokens, [CLS] and [SEP] included. */
 export const textLength = (task: Pick<PictureTask, "maxWords">): number => task.maxWords + 2;
 
-// x0-prediction with a cosine schedule: with v- or ε-prediction models of this size draw coloured noise (docs/training.md has the figures).
+// x0-prediction with a cosine schedule: with v- or ε-prediction models of this size draw coloured noise (docs/architecture.md says why).
 const scheduler = {
   _class_name: "DDIMScheduler",
   num_train_timesteps: 1000,

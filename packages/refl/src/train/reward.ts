@@ -96,7 +96,19 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   model.blip.text_proj.requiresGrad(false);
   const session = new TrainingSession(device, model.namedParameters(), { ...options, emaDecay: null });
   const curve: { step: number; loss: number; heldOutAccuracy: number | null }[] = [];
-  let best = { loss: Number.POSITIVE_INFINITY, accuracy: 0, weights: session.snapshot() };
+  const best = { loss: Number.POSITIVE_INFINITY, weights: session.snapshot() };
+  let lookedAt = 0;
+  const look = async () => {
+    model.eval();
+    const heldOut = await evaluatePairs(scorer, validation, size);
+    lookedAt = session.step;
+    // Validation rankings without a strict pair choose nothing: the last weights are then the best.
+    if (heldOut.pairs === 0 || heldOut.loss < best.loss) {
+      for (const t of best.weights) t.dispose();
+      Object.assign(best, { loss: heldOut.loss, weights: session.snapshot() });
+    }
+    return heldOut;
+  };
   try {
     while (session.step < total && !signal?.aborted) {
       const step = session.step;
@@ -104,29 +116,16 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
       const order = shuffleAt(seed, ORDER, epoch, training.length);
       const at = (step % perEpoch) * options.rankingsPerStep;
       const rankings = order.slice(at, at + options.rankingsPerStep).map((i) => training[i]!);
-      const pairs = strictPairs(rankings.map((r) => r.ranking));
       model.train();
-      if (pairs.length === 0) {
-        session.step++;
-        continue;
-      }
-      const metrics = await session.advance(learningRate(options, step + 1, total), () => {
-        const rewards = noisyRewards(options, rankings, step * options.rankingsPerStep * 16);
-        const loss = pairLoss(rewards, pairs);
-        backward(loss);
-        return { loss };
-      });
-      model.eval();
-      const last = session.step % perEpoch === 0 || session.step === total;
-      const heldOut = last ? await evaluatePairs(scorer, validation, size) : null;
-      if (heldOut && heldOut.loss < best.loss) {
-        for (const t of best.weights) t.dispose();
-        best = { loss: heldOut.loss, accuracy: heldOut.accuracy, weights: session.snapshot() };
-      }
-      curve.push({ step: session.step, loss: metrics["loss"]!, heldOutAccuracy: heldOut?.accuracy ?? null });
+      const metrics = await rankingStep(options, session, rankings, learningRate(options, step + 1, total));
+      const heldOut = session.step % perEpoch === 0 ? await look() : null;
+      const { loss } = metrics;
+      if (loss !== undefined) curve.push({ step: session.step, loss, heldOutAccuracy: heldOut?.accuracy ?? null });
       const more = heldOut ? { accuracy: heldOut.accuracy, heldOutLoss: heldOut.loss } : {};
       yield { type: "step", stage: "reward", step: session.step, total, metrics: { ...metrics, ...more } };
     }
+    // An abort may end an epoch early.
+    if (lookedAt !== session.step) await look();
     session.restoreSnapshot(best.weights);
   } finally {
     for (const t of best.weights) t.dispose();
@@ -139,6 +138,25 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   const heldOut = await evaluatePairs(scorer, options.heldOut, size);
   const trainingPairs = strictPairs(training.map((r) => r.ranking)).length;
   return { heldOutAccuracy: heldOut.accuracy, heldOutPairs: heldOut.pairs, trainingPairs, mean, deviation, curve };
+}
+
+/** One step on the pairs of some rankings. Rankings of ties alone teach nothing: the step then counts and changes no weight. */
+async function rankingStep(
+  options: RewardTrainingOptions,
+  session: TrainingSession,
+  rankings: readonly RankedPictures[],
+  lr: number,
+): Promise<Record<string, number>> {
+  const pairs = strictPairs(rankings.map((r) => r.ranking));
+  if (pairs.length === 0) {
+    session.step++;
+    return { lr };
+  }
+  return session.advance(lr, () => {
+    const loss = pairLoss(noisyRewards(options, rankings, session.step * options.rankingsPerStep * 16), pairs);
+    backward(loss);
+    return { loss };
+  });
 }
 
 /**

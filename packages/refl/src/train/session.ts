@@ -45,8 +45,8 @@ export class TrainingSession {
 
   /**
    * One step: clears gradients, runs `losses` (which calls backward and returns scalars to report), updates weights and average, and reads
-   * everything back at once. A gradient that is not finite leaves the weights alone.
-   * @throws DivergedError naming the first bad gradient.
+   * everything back at once. A gradient that is not finite leaves weights, moments, average and step count alone.
+   * @throws DivergedError naming the first weight that is not finite, else the first gradient.
    */
   async advance(lr: number, losses: () => Record<string, Tensor>): Promise<Record<string, number>> {
     const { names, report } = scope(() => {
@@ -54,14 +54,17 @@ export class TrainingSession {
       const scalars = losses();
       this.optimizer.options = { ...this.optimizer.options, lr };
       const { control } = this.optimizer.step();
-      this.average?.update(emaDecay(this.step + 1, this.#emaLimit));
       const rows = Object.values(scalars).map((t) => t.detach().reshape(1));
       return { names: Object.keys(scalars), report: keep(cat([control.detach(), ...rows], 0)) };
     });
     const values = await report.data();
     report.dispose();
-    if (values[1] !== 1) throw new DivergedError(await this.#firstBadGradient(), this.step + 1);
+    if (values[1] !== 1) {
+      this.optimizer.steps--;
+      throw new DivergedError(await this.#firstBadTensor(), this.step + 1);
+    }
     this.step++;
+    this.average?.update(emaDecay(this.step, this.#emaLimit));
     const metrics: Record<string, number> = { lr, gradNorm: values[2]! };
     names.forEach((name, i) => {
       metrics[name] = values[4 + i]!;
@@ -69,15 +72,21 @@ export class TrainingSession {
     return metrics;
   }
 
-  async #firstBadGradient(): Promise<string> {
-    const gradients = this.group.entries.map(({ parameter, slab, offset }) =>
-      this.group.view(this.group.slabs[slab]!.gradients, parameter, offset),
-    );
-    const values = await readTensors(gradients);
-    for (const gradient of gradients) gradient.dispose();
-    const bad = values.findIndex((list) => list.some((x) => !Number.isFinite(x)));
+  async #firstBadTensor(): Promise<string> {
+    const { entries, slabs } = this.group;
+    const firstIn = async (part: "values" | "gradients"): Promise<string | undefined> => {
+      const views = entries.map(({ parameter, slab, offset }) =>
+        this.group.view(slabs[slab]![part], parameter, offset),
+      );
+      const lists = await readTensors(views);
+      for (const view of views) view.dispose();
+      return entries[lists.findIndex((list) => list.some((x) => !Number.isFinite(x)))]?.name;
+    };
+    const weight = await firstIn("values");
+    if (weight !== undefined) return `the weight ${weight}`;
+    const gradient = await firstIn("gradients");
     // Every gradient finite but their squares' sum not: the norm itself overflowed.
-    return bad < 0 ? "the gradient's global norm" : `the gradient of ${this.group.entries[bad]!.name}`;
+    return gradient === undefined ? "the gradient's global norm" : `the gradient of ${gradient}`;
   }
 
   /** Runs `fn` with the moving average in the weights' place, as pictures and saved models are made. */
@@ -127,16 +136,17 @@ export class TrainingSession {
         const found = file.tensors.get(key)?.shape;
         return found && found.join() !== view.shape.join() ? [{ key, expected: view.shape, found }] : [];
       });
-      const step = Number(file.metadata.get("step"));
-      if (missing.length || unexpected.length || misshapen.length || !Number.isInteger(step)) {
+      const narrow = [...file.tensors.values()].some(({ dtype }) => dtype !== "F32");
+      const step = file.metadata.get("step") ?? "";
+      if (missing.length || unexpected.length || misshapen.length || narrow || !/^\d+$/.test(step)) {
         throw new CheckpointError(name, "is not the state of this training run", { missing, unexpected, misshapen });
       }
       for (const [key, view] of views) {
         const { bytes: raw } = await file.read(key);
         view.write_(new Float32Array(raw.slice().buffer));
       }
-      this.step = step;
-      this.optimizer.steps = step;
+      this.step = Number(step);
+      this.optimizer.steps = this.step;
       return file.metadata;
     } finally {
       for (const view of views.values()) view.dispose();

@@ -1,0 +1,165 @@
+/** Training the reward model: it learns a preference, its head does not begin on the plateau, and rewards come out normalised. */
+import type { HeadInit } from "@refl/models";
+import type { Device } from "@refl/tensor";
+import { beforeAll, describe, expect, it } from "vitest";
+import { testDevice } from "../../../tensor/test/device.ts";
+import { stackPlanes } from "../../src/data/pixels.ts";
+import { streamOf, uniformAt } from "../../src/data/random.ts";
+import { weightsDigest } from "../../src/jobs/digest.ts";
+import type { RankedPictures } from "../../src/train/pairs.ts";
+import { evaluatePairs, type RewardTrainingOptions, trainRewardModel } from "../../src/train/reward.ts";
+import { finish, metricsOf, tinyReward } from "./tiny.ts";
+
+let device: Device;
+beforeAll(async () => {
+  device = await testDevice();
+});
+
+const SIZE = 16;
+const PER_PROMPT = 4;
+const WORDS = ["a big red circle", "a small blue square", "cross on a white background", "a green ring"];
+
+/** Grainy pictures of one grey each; the brighter one is the better one. */
+function brightness(first: number, count: number): RankedPictures[] {
+  return Array.from({ length: count }, (_, k) => {
+    const greys = Array.from({ length: PER_PROMPT }, (_, i) =>
+      uniformAt(1, streamOf("grey"), (first + k) * PER_PROMPT + i),
+    );
+    const rgb = greys.map((grey, i) =>
+      Uint8Array.from({ length: 3 * SIZE * SIZE }, (_, at) => {
+        const grain = uniformAt(2, streamOf("grain"), ((first + k) * PER_PROMPT + i) * 1000 + at);
+        return Math.round(255 * (0.7 * grey + 0.3 * grain));
+      }),
+    );
+    const ranking = greys.map((grey) => 1 + greys.filter((other) => other > grey).length);
+    return { prompt: WORDS[(first + k) % WORDS.length]!, rgb, ranking };
+  });
+}
+
+const TRAINING = brightness(0, 24);
+const VALIDATION = brightness(100, 6);
+const HELD_OUT = brightness(200, 12);
+
+async function train(more: Partial<RewardTrainingOptions> = {}, headInit: HeadInit = "plateau-free") {
+  const scorer = more.scorer ?? tinyReward(device, { headInit });
+  const { result, events } = await finish(
+    trainRewardModel({
+      scorer,
+      training: TRAINING,
+      validation: VALIDATION,
+      heldOut: HELD_OUT,
+      size: SIZE,
+      epochs: 8,
+      rankingsPerStep: 8,
+      lr: 2e-3,
+      lrSchedule: "cosine",
+      warmupSteps: 2,
+      weightDecay: 0.01,
+      gradientClip: 1,
+      noise: 0.2,
+      seed: 1,
+      ...more,
+    }),
+  );
+  return { scorer, result, events };
+}
+
+describe("trainRewardModel", () => {
+  it("learns which picture wins, keeps the best weights, and normalises its rewards", async () => {
+    const before = device.memory().inUse;
+    const { scorer, result, events } = await train();
+    expect(result.trainingPairs).toBe(24 * 6);
+    expect(result.heldOutPairs).toBe(12 * 6);
+    expect(result.curve[0]!.loss).toBeGreaterThan(0.4);
+    expect(result.heldOutAccuracy).toBeGreaterThan(0.9);
+    expect(result.curve.map(({ step }) => step)).toEqual(Array.from({ length: 24 }, (_, i) => i + 1));
+
+    const rewards = await scorer.score(
+      TRAINING.flatMap((r) => r.rgb.map(() => r.prompt)),
+      stackPlanes(TRAINING.flatMap((r) => r.rgb)),
+      SIZE,
+    );
+    const mean = rewards.reduce((a, b) => a + b, 0) / rewards.length;
+    const variance = rewards.reduce((a, b) => a + (b - mean) ** 2, 0) / (rewards.length - 1);
+    expect(mean).toBeCloseTo(0, 4);
+    expect(Math.sqrt(variance)).toBeCloseTo(1, 4);
+    expect(scorer.model.toConfig()).toMatchObject({ mean: result.mean, std: result.deviation });
+
+    // The weights left are those of the epoch whose validation loss was the lowest.
+    const looks = metricsOf(events).flatMap((m) => (m["heldOutLoss"] === undefined ? [] : [m["heldOutLoss"]]));
+    expect(looks).toHaveLength(8);
+    const { loss } = await evaluatePairs(scorer, VALIDATION, SIZE);
+    expect(loss).toBeCloseTo(Math.min(...looks), 5);
+    scorer.model.dispose();
+    expect(device.memory().inUse).toBe(before);
+  });
+
+  it("leaves the plateau at once with its own head and stays on it with the paper's", async () => {
+    // 18 steps; the curve is the loss before each of them.
+    const constant = { lrSchedule: "constant", noise: 0, lr: 1e-3, epochs: 6 } as const;
+    const ours = await train(constant);
+    const paper = await train(constant, "paper");
+    const distance = (run: typeof ours) => run.result.curve.map(({ loss }) => Math.abs(loss - Math.LN2));
+    const curves = {
+      ours: ours.result.curve.map(({ loss }) => loss),
+      paper: paper.result.curve.map(({ loss }) => loss),
+    };
+    const shown = JSON.stringify(curves, (_, value) => (typeof value === "number" ? Number(value.toFixed(5)) : value));
+    expect(Math.max(...distance(paper)), shown).toBeLessThan(1e-3);
+    expect(Math.max(...curves.ours.slice(-3)), shown).toBeLessThan(0.5);
+    ours.scorer.model.dispose();
+    paper.scorer.model.dispose();
+  });
+
+  it("gives the same bits from the same seed", async () => {
+    const runs = [await train({ epochs: 1 }), await train({ epochs: 1 }), await train({ epochs: 1, seed: 2 })];
+    const digests = [];
+    for (const { scorer } of runs) digests.push(await weightsDigest(scorer.model));
+    expect(runs[1]!.result).toEqual(runs[0]!.result);
+    expect(digests[1]).toBe(digests[0]);
+    expect(digests[2]).not.toBe(digests[0]);
+    for (const { scorer } of runs) scorer.model.dispose();
+  });
+
+  it("passes over ties, and keeps what it learnt when it is stopped within an epoch", async () => {
+    const tied = TRAINING.slice(0, 8).map((ranking) => ({ ...ranking, ranking: ranking.rgb.map(() => 1) }));
+    const { scorer, result, events } = await train({ training: tied, epochs: 1 });
+    expect(result).toMatchObject({ curve: [], trainingPairs: 0 });
+    expect(metricsOf(events)).toHaveLength(1);
+    const untrained = tinyReward(device);
+    const start = await weightsDigest(untrained.model);
+    untrained.model.dispose();
+    expect(await weightsDigest(scorer.model)).toBe(start);
+    const stop = new AbortController();
+    const run = trainRewardModel({
+      ...{ scorer, training: TRAINING, validation: VALIDATION, heldOut: HELD_OUT, size: SIZE, epochs: 8 },
+      ...{ rankingsPerStep: 8, lr: 2e-3, lrSchedule: "constant", warmupSteps: 0, weightDecay: 0.01 },
+      ...{ gradientClip: 1, noise: 0, seed: 1, signal: stop.signal },
+    });
+    const stopped = await finish(run, (event) => event.type === "step" && stop.abort());
+    expect(stopped.result.curve).toHaveLength(1);
+    expect(await weightsDigest(scorer.model)).not.toBe(start);
+    scorer.model.dispose();
+  });
+});
+
+describe("evaluatePairs", () => {
+  it("counts equal rewards as wrong and pairs of ties not at all", async () => {
+    const scorer = tinyReward(device);
+    const [a, b] = VALIDATION[0]!.rgb as [Uint8Array, Uint8Array];
+    const same = await evaluatePairs(scorer, [{ prompt: "a cross", rgb: [a, a], ranking: [1, 2] }], SIZE);
+    expect(same).toEqual({ accuracy: 0, loss: Math.LN2, pairs: 1 });
+    const either = [
+      { prompt: "a cross", rgb: [a, b], ranking: [1, 2] },
+      { prompt: "a cross", rgb: [b, a], ranking: [1, 2] },
+      { prompt: "a cross", rgb: [b, a], ranking: [1, 1] },
+    ];
+    expect(await evaluatePairs(scorer, either, SIZE)).toMatchObject({ accuracy: 0.5, pairs: 2 });
+    // The loss is that of raw rewards, whatever they are normalised by.
+    const { loss } = await evaluatePairs(scorer, either, SIZE);
+    scorer.model.mean = 3;
+    scorer.model.std = 0.25;
+    expect((await evaluatePairs(scorer, either, SIZE)).loss).toBeCloseTo(loss, 5);
+    scorer.model.dispose();
+  });
+});

@@ -4,10 +4,9 @@ import { CheckpointError, type Device, DivergedError } from "@refl/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
 import { testDevice } from "../../../tensor/test/device.ts";
 import { shapes16 } from "../../src/data/shapes16.ts";
-import { newPipeline } from "../../src/models.ts";
 import { type BaseOptions, trainBase } from "../../src/train/base.ts";
 import { taskExamples } from "../../src/train/examples.ts";
-import { finish, firstDifference, metricsOf } from "./tiny.ts";
+import { finish, firstDifference, metricsOf, tinyPipeline } from "./tiny.ts";
 
 let device: Device;
 beforeAll(async () => {
@@ -33,7 +32,7 @@ const options = (pipeline: TextToImagePipeline): BaseOptions => ({
 
 /** One run from fresh weights: its metrics, the states that it saved by step, and the weights that it left. */
 async function train(more: Partial<BaseOptions> = {}, stopAfter = STEPS) {
-  const pipeline = newPipeline(shapes16, device, 3);
+  const pipeline = tinyPipeline(device, 3);
   const states = new Map<number, Uint8Array>();
   const stop = new AbortController();
   const run = trainBase({
@@ -90,7 +89,7 @@ describe("trainBase", () => {
     ["picture", "the gradient of unet.conv_in.weight"],
     ["weight", "the weight unet.conv_out.bias"],
   ])("stops at a %s that is no number, and the other weights never see it", async (what, tensor) => {
-    const pipeline = newPipeline(shapes16, device, 3);
+    const pipeline = tinyPipeline(device, 3);
     const weights = pipeline.unet.namedParameters();
     const good = taskExamples(shapes16);
     const states: Uint8Array[] = [];

@@ -6,11 +6,10 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vite
 import { testDevice } from "../../../tensor/test/device.ts";
 import { shapes16 } from "../../src/data/shapes16.ts";
 import { weightsDigest } from "../../src/jobs/digest.ts";
-import { newPipeline } from "../../src/models.ts";
 import type { ImageReward } from "../../src/scorers/image-reward.ts";
 import { taskExamples } from "../../src/train/examples.ts";
 import { gradedIndex, gradedPictures, type Look, type ReflOptions, trainRefl } from "../../src/train/refl.ts";
-import { finish, firstDifference, metricsOf, tinyReward } from "./tiny.ts";
+import { finish, firstDifference, metricsOf, tinyPipeline, tinyReward } from "./tiny.ts";
 
 const PROMPTS = ["a big red circle on a blue background", "small green square, white background", "a big cyan ring"];
 
@@ -21,7 +20,7 @@ beforeAll(async () => {
   device = await testDevice();
 });
 beforeEach(() => {
-  pipeline = newPipeline(shapes16, device, 2);
+  pipeline = tinyPipeline(device, 2);
   scorer = tinyReward(device);
 });
 afterEach(() => {
@@ -186,7 +185,7 @@ describe("looks", () => {
   it("come back on resume with everything else, bit for bit", async () => {
     const scores = [0.3, 0.6, 0.5, 0.8, 0.7];
     const run = async (more: Partial<ReflOptions>, stopAfter = 4) => {
-      const own = newPipeline(shapes16, device, 2);
+      const own = tinyPipeline(device, 2);
       const stop = new AbortController();
       const states = new Map<number, Uint8Array>();
       const save = {

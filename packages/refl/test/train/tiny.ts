@@ -1,9 +1,18 @@
 /** What the training tests share: small models, a run's place in memory, and comparison bit for bit. */
-import { BlipRewardModel, type HeadInit } from "@refl/models";
+import {
+  BlipRewardModel,
+  CLIPTextModel,
+  DDIMScheduler,
+  type HeadInit,
+  PixelCodec,
+  TextToImagePipeline,
+  UNet2DConditionModel,
+} from "@refl/models";
 import { DataError, type Device } from "@refl/tensor";
 import { shapes16 } from "../../src/data/shapes16.ts";
 import type { Run, RunEvent, SampleGrid, StageName } from "../../src/events.ts";
 import { taskTokenizer } from "../../src/models.ts";
+import { modelPreset } from "../../src/presets.ts";
 import type {
   Checkpoint,
   CheckpointFiles,
@@ -36,6 +45,27 @@ export const metricsOf = (events: readonly RunEvent[]): Readonly<Record<string, 
 export function firstDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   for (let i = 0; i < Math.max(a.length, b.length); i++) if (!Object.is(a[i], b[i])) return i;
   return -1;
+}
+
+/** An untrained pipeline for shapes16 with a UNet of one level: everything that the preset has, in a fifth of the kernels. */
+export function tinyPipeline(device: Device, seed: number): TextToImagePipeline {
+  const tokenizer = taskTokenizer(shapes16);
+  const preset = modelPreset(shapes16, tokenizer.vocabSize);
+  const unet = new UNet2DConditionModel({
+    ...preset.unet,
+    block_out_channels: [16],
+    down_block_types: ["CrossAttnDownBlock2D"],
+    mid_block_type: null,
+    up_block_types: ["UpBlock2D"],
+    norm_num_groups: 4,
+  });
+  return new TextToImagePipeline(device, {
+    tokenizer,
+    textEncoder: new CLIPTextModel(preset.textEncoder).initialize(device, seed),
+    unet: unet.initialize(device, seed),
+    scheduler: new DDIMScheduler(preset.scheduler),
+    codec: new PixelCodec(preset.codec),
+  });
 }
 
 /** An untrained reward model of shapes16's words with a small vision tower for pictures of `imageSize`. */

@@ -1,7 +1,10 @@
-// softmax(scale q kT) v of one head without the matrix of scores: each lane owns $ROWS queries (in registers) and runs over the keys four at a
+// softmax(scale q kT) v of one head without the matrix of scores: each lane owns $ROWS queries (in registers) and runs over the keys $KEYS at a
 // time with a running largest score m, sum of exponentials l and output; all in base 2, log2(e) being part of p.scale.
 // SUBGROUP: a workgroup is one subgroup; its lanes fetch another key each and hand the rows round by shuffles, 0.9 ns apiece on lavapipe where a
 // load of a vec4 costs 20. Without it every lane reads the same addresses, which caches serve; neither form needs a barrier.
+// Rows are read and written in loops whose bounds are parameters, so that no compiler unrolls them: on software adapters a site that touches
+// storage takes 10 ms to compile. In the loop over the keys that costs half the speed,
+// and is done there only for heads above 32 on software adapters (ROLLED).
 // p.at* = strides of batch, head and token and the offset, in vec4s. lse keeps the natural log-sum-exp of each query, huge where no key is shown.
 @group(0) @binding($next) var<storage, read> q: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;
@@ -34,12 +37,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let baseQ = p.atQ.w + batch * p.atQ.x + head * p.atQ.y;
   let baseK = p.atK.w + batch * p.atK.x + head * p.atK.y;
   let baseV = p.atV.w + batch * p.atV.x + head * p.atV.y;
+  var rows: array<vec4<f32>, ${ROWS * D4}>;
+  for (var i = 0u; i < p.rows; i++) {
+    let row = baseQ + min(first + i, p.queries - 1u) * p.atQ.z;
+    for (var c = 0u; c < p.chunks; c++) {
+      rows[i * ${D4}u + c] = vec4<f32>(q[row + c]);
+    }
+  }
 //#repeat i ROWS
-  let row$i = baseQ + min(first + ${i}u, p.queries - 1u) * p.atQ.z;
   var m$i = -1.0e30;
   var l$i = 0.0;
 //#repeat c D4
-  let q${i}_$c = vec4<f32>(q[row$i + ${c}u]) * p.scale;
+  let q${i}_$c = rows[${i * D4 + c}] * p.scale;
 //#end
 //#repeat c V4
   var o${i}_$c = vec4<f32>();
@@ -50,25 +59,55 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#else
   let end = p.keys;
 //#endif
+//#if ROLLED
+  var ks: array<vec4<f32>, ${FETCHED * D4}>;
+  var vs: array<vec4<f32>, ${FETCHED * V4}>;
+//#endif
 //#if SUBGROUP
   for (var tile = 0u; tile < end; tile += ${WG}u) {
     let mine = min(tile + lid, p.keys - 1u);
+//#if ROLLED
+    for (var c = 0u; c < p.chunks; c++) {
+      ks[c] = vec4<f32>(k[baseK + mine * p.atK.z + c]);
+    }
+    for (var c = 0u; c < p.valueChunks; c++) {
+      vs[c] = vec4<f32>(v[baseV + mine * p.atV.z + c]);
+    }
+//#repeat c D4
+    let k$c = ks[$c];
+//#end
+//#repeat c V4
+    let value$c = vs[$c];
+//#end
+//#else
 //#repeat c D4
     let k$c = vec4<f32>(k[baseK + mine * p.atK.z + ${c}u]);
 //#end
 //#repeat c V4
     let value$c = vec4<f32>(v[baseV + mine * p.atV.z + ${c}u]);
 //#end
+//#endif
 //#if MASK
     let shown = mask[p.atMask + batch * p.keys + mine];
 //#endif
     let inside = min(end - tile, ${WG}u);
-    for (var s = 0u; s < inside; s += 4u) {
+    for (var s = 0u; s < inside; s += ${KEYS}u) {
       let j = tile + s;
 //#else
-    for (var j = 0u; j < end; j += 4u) {
+    for (var j = 0u; j < end; j += ${KEYS}u) {
+//#if ROLLED
+      for (var u = 0u; u < ${KEYS}u; u++) {
+        let at = min(j + u, p.keys - 1u);
+        for (var c = 0u; c < p.chunks; c++) {
+          ks[u * ${D4}u + c] = vec4<f32>(k[baseK + at * p.atK.z + c]);
+        }
+        for (var c = 0u; c < p.valueChunks; c++) {
+          vs[u * ${V4}u + c] = vec4<f32>(v[baseV + at * p.atV.z + c]);
+        }
+      }
 //#endif
-//#repeat u 4
+//#endif
+//#repeat u KEYS
       var on$u = j + ${u}u < p.keys;
 //#if SUBGROUP
 //#if MASK
@@ -83,12 +122,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
       on$u = on$u && mask[p.atMask + batch * p.keys + j$u] != 0u;
 //#endif
 //#repeat c D4
+//#if ROLLED
+      let k${u}_$c = ks[${u * D4 + c}];
+//#else
       let k${u}_$c = vec4<f32>(k[baseK + j$u * p.atK.z + ${c}u]);
+//#endif
 //#end
 //#endif
 //#end
 //#repeat i ROWS
-//#repeat u 4
+//#repeat u KEYS
       var s${i}_$u = 0.0;
 //#repeat c D4
       s${i}_$u += dot(q${i}_$c, k${u}_$c);
@@ -99,27 +142,39 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
       s${i}_$u = select(HIDDEN, s${i}_$u, on$u);
 //#endif
 //#end
-      let top$i = max(m$i, max(max(s${i}_0, s${i}_1), max(s${i}_2, s${i}_3)));
+      var top$i = m$i;
+//#repeat u KEYS
+      top$i = max(top$i, s${i}_$u);
+//#end
       let fade$i = exp2(m$i - top$i);
       m$i = top$i;
-      let e$i = exp2(vec4<f32>(s${i}_0, s${i}_1, s${i}_2, s${i}_3) - top$i);
-      l$i = l$i * fade$i + ((e$i.x + e$i.y) + (e$i.z + e$i.w));
+      l$i *= fade$i;
+//#repeat u KEYS
+      let e${i}_$u = exp2(s${i}_$u - top$i);
+      l$i += e${i}_$u;
+//#end
 //#end
 //#repeat c V4
       {
+//#repeat u KEYS
 //#if SUBGROUP
-        let v0 = subgroupShuffle(value$c, s);
-        let v1 = subgroupShuffle(value$c, s + 1u);
-        let v2 = subgroupShuffle(value$c, s + 2u);
-        let v3 = subgroupShuffle(value$c, s + 3u);
+        let v$u = subgroupShuffle(value$c, s + ${u}u);
 //#else
-        let v0 = vec4<f32>(v[baseV + j0 * p.atV.z + ${c}u]);
-        let v1 = vec4<f32>(v[baseV + j1 * p.atV.z + ${c}u]);
-        let v2 = vec4<f32>(v[baseV + j2 * p.atV.z + ${c}u]);
-        let v3 = vec4<f32>(v[baseV + j3 * p.atV.z + ${c}u]);
+//#if ROLLED
+        let v$u = vs[${u * V4 + c}];
+//#else
+        let v$u = vec4<f32>(v[baseV + j$u * p.atV.z + ${c}u]);
 //#endif
+//#endif
+//#end
 //#repeat i ROWS
-        o${i}_$c = o${i}_$c * fade$i + ((e$i.x * v0 + e$i.y * v1) + (e$i.z * v2 + e$i.w * v3));
+        var sum$i = e${i}_0 * v0;
+//#repeat u KEYS
+//#if u
+        sum$i += e${i}_$u * v$u;
+//#endif
+//#end
+        o${i}_$c = o${i}_$c * fade$i + sum$i;
 //#end
       }
 //#end
@@ -127,15 +182,23 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#if SUBGROUP
   }
 //#endif
+  var results: array<vec4<f32>, ${ROWS * V4}>;
+  var sums: array<f32, $ROWS>;
 //#repeat i ROWS
-  if (first + ${i}u < p.queries) {
+  {
     let whole = l$i > 0.0;
     let share = select(0.0, 1.0 / l$i, whole);
-    let at = ((batch * p.queries + first + ${i}u) * p.heads + head) * ${V4}u;
+    sums[$i] = select(1.0e30, m$i * 0.69314718 + log_(l$i), whole);
 //#repeat c V4
-    o[at + ${c}u] = vec4<$T>(o${i}_$c * share);
+    results[${i * V4 + c}] = o${i}_$c * share;
 //#end
-    lse[pair * p.queries + first + ${i}u] = select(1.0e30, m$i * 0.69314718 + log_(l$i), whole);
   }
 //#end
+  for (var i = 0u; i < min(p.rows, max(p.queries, first) - first); i++) {
+    let at = ((batch * p.queries + first + i) * p.heads + head) * ${V4}u;
+    for (var c = 0u; c < p.valueChunks; c++) {
+      o[at + c] = vec4<$T>(results[i * ${V4}u + c]);
+    }
+    lse[pair * p.queries + first + i] = sums[i];
+  }
 }

@@ -30,17 +30,27 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let baseQ = p.atQ.w + batch * p.atQ.x + head * p.atQ.y;
   let baseK = p.atK.w + batch * p.atK.x + head * p.atK.y;
   let baseV = p.atV.w + batch * p.atV.x + head * p.atV.y;
+  var rows: array<vec4<f32>, ${ROWS * D4}>;
+  var values: array<vec4<f32>, ${ROWS * V4}>;
+  for (var i = 0u; i < p.rows; i++) {
+    let token = min(first + i, p.keys - 1u);
+    for (var c = 0u; c < p.chunks; c++) {
+      rows[i * ${D4}u + c] = vec4<f32>(k[baseK + token * p.atK.z + c]);
+    }
+    for (var c = 0u; c < p.valueChunks; c++) {
+      values[i * ${V4}u + c] = vec4<f32>(v[baseV + token * p.atV.z + c]);
+    }
+  }
 //#repeat i ROWS
-  let token$i = min(first + ${i}u, p.keys - 1u);
 //#if MASK
-  let shown$i = mask[p.atMask + batch * p.keys + token$i] != 0u;
+  let shown$i = mask[p.atMask + batch * p.keys + min(first + ${i}u, p.keys - 1u)] != 0u;
 //#endif
 //#repeat c D4
-  let k${i}_$c = vec4<f32>(k[baseK + token$i * p.atK.z + ${c}u]) * (p.scale * 1.44269504);
+  let k${i}_$c = rows[${i * D4 + c}] * (p.scale * 1.44269504);
   var dk${i}_$c = vec4<f32>();
 //#end
 //#repeat c V4
-  let v${i}_$c = vec4<f32>(v[baseV + token$i * p.atV.z + ${c}u]);
+  let v${i}_$c = values[${i * V4 + c}] * p.scale;
   var dv${i}_$c = vec4<f32>();
 //#end
 //#end
@@ -49,15 +59,34 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#else
   let begin = 0u;
 //#endif
+//#if ROLLED
+  var qs: array<vec4<f32>, ${FETCHED * D4}>;
+  var gs: array<vec4<f32>, ${FETCHED * V4}>;
+//#endif
 //#if SUBGROUP
   for (var tile = begin; tile < p.queries; tile += ${WG}u) {
     let mine = min(tile + lid, p.queries - 1u);
+//#if ROLLED
+    for (var c = 0u; c < p.chunks; c++) {
+      qs[c] = vec4<f32>(q[baseQ + mine * p.atQ.z + c]);
+    }
+    for (var c = 0u; c < p.valueChunks; c++) {
+      gs[c] = vec4<f32>(g[baseG + mine * p.atG.z + c]);
+    }
+//#repeat c D4
+    let q$c = qs[$c];
+//#end
+//#repeat c V4
+    let g$c = gs[$c];
+//#end
+//#else
 //#repeat c D4
     let q$c = vec4<f32>(q[baseQ + mine * p.atQ.z + ${c}u]);
 //#end
 //#repeat c V4
     let g$c = vec4<f32>(g[baseG + mine * p.atG.z + ${c}u]);
 //#end
+//#endif
     let z = stats[pair * p.queries + mine] * 1.44269504;
     let distance = stats[(p.pairs + pair) * p.queries + mine];
     let inside = min(p.queries - tile, ${WG}u);
@@ -65,6 +94,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
       let j = tile + s;
 //#else
     for (var j = begin; j < p.queries; j += 2u) {
+//#if ROLLED
+      for (var u = 0u; u < 2u; u++) {
+        let at = min(j + u, p.queries - 1u);
+        for (var c = 0u; c < p.chunks; c++) {
+          qs[u * ${D4}u + c] = vec4<f32>(q[baseQ + at * p.atQ.z + c]);
+        }
+        for (var c = 0u; c < p.valueChunks; c++) {
+          gs[u * ${V4}u + c] = vec4<f32>(g[baseG + at * p.atG.z + c]);
+        }
+      }
+//#endif
 //#endif
 //#repeat u 2
       let on$u = j + ${u}u < p.queries;
@@ -80,10 +120,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#else
       let j$u = min(j + ${u}u, p.queries - 1u);
 //#repeat c D4
+//#if ROLLED
+      let q${u}_$c = qs[${u * D4 + c}];
+//#else
       let q${u}_$c = vec4<f32>(q[baseQ + j$u * p.atQ.z + ${c}u]);
+//#endif
 //#end
 //#repeat c V4
+//#if ROLLED
+      let g${u}_$c = gs[${u * V4 + c}];
+//#else
       let g${u}_$c = vec4<f32>(g[baseG + j$u * p.atG.z + ${c}u]);
+//#endif
 //#end
       let z$u = stats[pair * p.queries + j$u] * 1.44269504;
       let delta$u = stats[(p.pairs + pair) * p.queries + j$u];
@@ -95,7 +143,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#repeat c D4
       s${i}_$u += dot(k${i}_$c, q${u}_$c);
 //#end
-      var t${i}_$u = -delta$u;
+      var t${i}_$u = -delta$u * p.scale;
 //#repeat c V4
       t${i}_$u += dot(v${i}_$c, g${u}_$c);
 //#end
@@ -121,14 +169,20 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   }
 //#endif
 //#repeat i ROWS
-  if (first + ${i}u < p.keys) {
-    let at = (batch * p.keys + first + ${i}u) * p.heads + head;
 //#repeat c D4
-    dk[at * ${D4}u + ${c}u] = vec4<$T>(dk${i}_$c * p.scale);
+  rows[${i * D4 + c}] = dk${i}_$c;
 //#end
 //#repeat c V4
-    dv[at * ${V4}u + ${c}u] = vec4<$T>(dv${i}_$c);
+  values[${i * V4 + c}] = dv${i}_$c;
 //#end
+//#end
+  for (var i = 0u; i < min(p.rows, max(p.keys, first) - first); i++) {
+    let at = (batch * p.keys + first + i) * p.heads + head;
+    for (var c = 0u; c < p.chunks; c++) {
+      dk[at * ${D4}u + c] = vec4<$T>(rows[i * ${D4}u + c]);
+    }
+    for (var c = 0u; c < p.valueChunks; c++) {
+      dv[at * ${V4}u + c] = vec4<$T>(values[i * ${V4}u + c]);
+    }
   }
-//#end
 }

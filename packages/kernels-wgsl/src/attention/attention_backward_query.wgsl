@@ -1,7 +1,7 @@
 // Gradient of attention by the queries, each lane owning $ROWS of them: with P the probabilities and delta = rowsum(g o),
 //   dS = P (g vT - delta), dq = scale dS k.
-// P is computed again from the log-sum-exp. stats holds the log-sum-exp of every query
-// and after it room for delta, which is left there for the keys' kernel (one buffer: adapters may offer no more than eight). Keys are fetched as in attention.wgsl.
+// P is computed again from the log-sum-exp. stats holds the log-sum-exp of every query and after it room for delta, which is left there for the
+// keys' kernel (one buffer: adapters may offer no more than eight). Rows and keys are fetched as in attention.wgsl.
 @group(0) @binding($next) var<storage, read> g: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> q: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;
@@ -33,17 +33,31 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let baseK = p.atK.w + batch * p.atK.x + head * p.atK.y;
   let baseV = p.atV.w + batch * p.atV.x + head * p.atV.y;
   let baseO = p.atO.w + batch * p.atO.x + head * p.atO.y;
+  var rows: array<vec4<f32>, ${ROWS * D4}>;
+  var slopes: array<vec4<f32>, ${ROWS * V4}>;
+  var sums: array<vec2<f32>, $ROWS>;
+  for (var i = 0u; i < p.rows; i++) {
+    let token = min(first + i, p.queries - 1u);
+    for (var c = 0u; c < p.chunks; c++) {
+      rows[i * ${D4}u + c] = vec4<f32>(q[baseQ + token * p.atQ.z + c]);
+    }
+    var distance = 0.0;
+    for (var c = 0u; c < p.valueChunks; c++) {
+      let slope = vec4<f32>(g[baseG + token * p.atG.z + c]);
+      slopes[i * ${V4}u + c] = slope;
+      distance += dot(slope, vec4<f32>(o[baseO + token * p.atO.z + c]));
+    }
+    sums[i] = vec2<f32>(stats[pair * p.queries + token] * 1.44269504, distance);
+  }
 //#repeat i ROWS
-  let token$i = min(first + ${i}u, p.queries - 1u);
-  let z$i = stats[pair * p.queries + token$i] * 1.44269504;
-  var delta$i = 0.0;
+  let z$i = sums[$i].x;
+  let delta$i = sums[$i].y * p.scale;
 //#repeat c D4
-  let q${i}_$c = vec4<f32>(q[baseQ + token$i * p.atQ.z + ${c}u]) * (p.scale * 1.44269504);
+  let q${i}_$c = rows[${i * D4 + c}] * (p.scale * 1.44269504);
   var d${i}_$c = vec4<f32>();
 //#end
 //#repeat c V4
-  let g${i}_$c = vec4<f32>(g[baseG + token$i * p.atG.z + ${c}u]);
-  delta$i += dot(g${i}_$c, vec4<f32>(o[baseO + token$i * p.atO.z + ${c}u]));
+  let g${i}_$c = slopes[${i * V4 + c}] * p.scale;
 //#end
 //#end
 //#if CAUSAL
@@ -51,15 +65,34 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#else
   let end = p.keys;
 //#endif
+//#if ROLLED
+  var ks: array<vec4<f32>, ${FETCHED * D4}>;
+  var vs: array<vec4<f32>, ${FETCHED * V4}>;
+//#endif
 //#if SUBGROUP
   for (var tile = 0u; tile < end; tile += ${WG}u) {
     let mine = min(tile + lid, p.keys - 1u);
+//#if ROLLED
+    for (var c = 0u; c < p.chunks; c++) {
+      ks[c] = vec4<f32>(k[baseK + mine * p.atK.z + c]);
+    }
+    for (var c = 0u; c < p.valueChunks; c++) {
+      vs[c] = vec4<f32>(v[baseV + mine * p.atV.z + c]);
+    }
+//#repeat c D4
+    let k$c = ks[$c];
+//#end
+//#repeat c V4
+    let v$c = vs[$c];
+//#end
+//#else
 //#repeat c D4
     let k$c = vec4<f32>(k[baseK + mine * p.atK.z + ${c}u]);
 //#end
 //#repeat c V4
     let v$c = vec4<f32>(v[baseV + mine * p.atV.z + ${c}u]);
 //#end
+//#endif
 //#if MASK
     let shown = mask[p.atMask + batch * p.keys + mine];
 //#endif
@@ -68,6 +101,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
       let j = tile + s;
 //#else
     for (var j = 0u; j < end; j += 2u) {
+//#if ROLLED
+      for (var u = 0u; u < 2u; u++) {
+        let at = min(j + u, p.keys - 1u);
+        for (var c = 0u; c < p.chunks; c++) {
+          ks[u * ${D4}u + c] = vec4<f32>(k[baseK + at * p.atK.z + c]);
+        }
+        for (var c = 0u; c < p.valueChunks; c++) {
+          vs[u * ${V4}u + c] = vec4<f32>(v[baseV + at * p.atV.z + c]);
+        }
+      }
+//#endif
 //#endif
 //#repeat u 2
       var on$u = j + ${u}u < p.keys;
@@ -87,10 +131,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
       on$u = on$u && mask[p.atMask + batch * p.keys + j$u] != 0u;
 //#endif
 //#repeat c D4
+//#if ROLLED
+      let k${u}_$c = ks[${u * D4 + c}];
+//#else
       let k${u}_$c = vec4<f32>(k[baseK + j$u * p.atK.z + ${c}u]);
+//#endif
 //#end
 //#repeat c V4
+//#if ROLLED
+      let v${u}_$c = vs[${u * V4 + c}];
+//#else
       let v${u}_$c = vec4<f32>(v[baseV + j$u * p.atV.z + ${c}u]);
+//#endif
 //#end
 //#endif
 //#end
@@ -119,12 +171,15 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   }
 //#endif
 //#repeat i ROWS
-  if (first + ${i}u < p.queries) {
-    let at = ((batch * p.queries + first + ${i}u) * p.heads + head) * ${D4}u;
 //#repeat c D4
-    dq[at + ${c}u] = vec4<$T>(d${i}_$c * p.scale);
+  rows[${i * D4 + c}] = d${i}_$c;
 //#end
-    stats[p.pairs * p.queries + pair * p.queries + first + ${i}u] = delta$i;
+//#end
+  for (var i = 0u; i < min(p.rows, max(p.queries, first) - first); i++) {
+    let at = ((batch * p.queries + first + i) * p.heads + head) * ${D4}u;
+    for (var c = 0u; c < p.chunks; c++) {
+      dq[at + c] = vec4<$T>(rows[i * ${D4}u + c]);
+    }
+    stats[(p.pairs + pair) * p.queries + first + i] = sums[i].y;
   }
-//#end
 }

@@ -12,6 +12,8 @@ export interface AttentionLayout {
   readonly subgroup: number;
   /** Queries (or keys, in the keys' gradient) that a lane owns. */
   readonly rows: number;
+  /** Keep also the loops that fetch keys rolled: slower, but heads of 80 compile forty times faster on software adapters. */
+  readonly rolled: boolean;
   readonly causal: boolean;
   readonly mask: boolean;
 }
@@ -19,7 +21,16 @@ export interface AttentionLayout {
 /** Threads of the portable form's workgroup. */
 const PORTABLE_LANES = 32;
 
-export function attentionDefines({ type, size, valueSize, subgroup, rows, causal, mask }: AttentionLayout): Defines {
+export function attentionDefines({
+  type,
+  size,
+  valueSize,
+  subgroup,
+  rows,
+  rolled,
+  causal,
+  mask,
+}: AttentionLayout): Defines {
   return {
     T: type,
     D4: size / 4,
@@ -27,10 +38,22 @@ export function attentionDefines({ type, size, valueSize, subgroup, rows, causal
     SUBGROUP: subgroup > 0,
     WG: subgroup || PORTABLE_LANES,
     ROWS: rows,
+    KEYS: subgroup ? 4 : 2,
+    ROLLED: rolled,
+    FETCHED: subgroup ? 1 : 2,
     CAUSAL: causal,
     MASK: mask,
     MATH: mathFor("log_(x)"),
   };
+}
+
+/** The parameters that bound loops over a lane's rows and their vec4s. */
+export function attentionLoops({ rows, size, valueSize }: AttentionLayout): {
+  rows: number;
+  chunks: number;
+  valueChunks: number;
+} {
+  return { rows, chunks: size / 4, valueChunks: valueSize / 4 };
 }
 
 /** Workgroups for `tokens` queries (or keys) of each of `pairs` heads of items. */
@@ -39,10 +62,20 @@ export function attentionGrid(tokens: number, pairs: number, subgroup: number, r
   return [Math.ceil(tokens / ((subgroup || PORTABLE_LANES) * rows)), y, z];
 }
 
-const base: AttentionLayout = { type: "f32", size: 8, valueSize: 8, subgroup: 0, rows: 1, causal: false, mask: false };
+const base: AttentionLayout = {
+  type: "f32",
+  size: 8,
+  valueSize: 8,
+  subgroup: 0,
+  rows: 1,
+  rolled: false,
+  causal: false,
+  mask: false,
+};
 const variants = (subgroup: number): Defines[] => [
   attentionDefines({ ...base, subgroup, rows: 2 }),
   attentionDefines({ ...base, subgroup, valueSize: 4, causal: true, mask: true }),
+  attentionDefines({ ...base, subgroup, rolled: true }),
 ];
 
 function pair(
@@ -75,6 +108,9 @@ const common = {
   keys: "u32",
   atMask: "u32",
   scale: "f32",
+  rows: "u32",
+  chunks: "u32",
+  valueChunks: "u32",
 } as const;
 
 export const [attention, attentionSubgroup] = pair(

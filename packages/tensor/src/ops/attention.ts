@@ -8,6 +8,7 @@ import {
   attentionBackwardQuerySubgroup,
   attentionDefines,
   attentionGrid,
+  attentionLoops,
   attentionSubgroup,
 } from "@refl/kernels-wgsl";
 import { isFloat } from "../dtype.ts";
@@ -88,6 +89,7 @@ function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causa
     size: padded(size),
     valueSize: padded(v.shape[3]!),
     subgroup,
+    rolled: q.device.adapter.software && Math.max(size, v.shape[3]!) > 32,
     causal,
     mask: mask !== undefined,
   };
@@ -111,8 +113,10 @@ function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causa
     /** Defines and grid for lanes that own queries or keys. */
     over: (tokens: number, most: number) => {
       const perLane = rowsPerLane(tokens, subgroup || 8, most);
+      const whole = { ...layout, rows: perLane };
       return {
-        defines: attentionDefines({ ...layout, rows: perLane }),
+        defines: attentionDefines(whole),
+        loops: attentionLoops(whole),
         grid: attentionGrid(tokens, pairs, subgroup, perLane),
       };
     },
@@ -127,13 +131,13 @@ export const attentionForward = {
     if (numel(shape) === 0) return [out, lse];
     if (k!.shape[2] === 0) return [out.contiguous().fill_(0), lse.fill_(0)];
     const { params, subgroup, operands, shown, over } = plan(q!, k!, v!, mask, attrs);
-    const { defines, grid } = over(params.queries, q!.shape[3]! <= 32 ? 4 : q!.shape[3]! <= 64 ? 2 : 1);
+    const { defines, loops, grid } = over(params.queries, q!.shape[3]! <= 32 ? 4 : q!.shape[3]! <= 64 ? 2 : 1);
     const kernel = subgroup ? attentionSubgroup : attention;
     q!.device.run(
       kernel,
       defines,
       [...operands, ...shown, out.storage, lse.storage],
-      { ...params, scale: params.scale * Math.LOG2E },
+      { ...params, ...loops, scale: params.scale * Math.LOG2E },
       grid,
     );
     return [out, lse];
@@ -158,7 +162,7 @@ export const attentionForward = {
       subgroup ? attentionBackwardQuerySubgroup : attentionBackwardQuery,
       byQuery.defines,
       [g.storage, ...operands, o.storage, ...shown, dq.storage, stats.storage],
-      { ...params, atG: g.at, atO: o.at },
+      { ...params, ...byQuery.loops, atG: g.at, atO: o.at },
       byQuery.grid,
     );
     const byKey = over(params.keys, most);
@@ -166,7 +170,7 @@ export const attentionForward = {
       subgroup ? attentionBackwardKeySubgroup : attentionBackwardKey,
       byKey.defines,
       [g.storage, ...operands, stats.storage, ...shown, dk.storage, dv.storage],
-      { ...params, atG: g.at },
+      { ...params, ...byKey.loops, atG: g.at },
       byKey.grid,
     );
     return [dq, dk, dv];

@@ -72,7 +72,7 @@ export class PhiloxStream {
   }
   /** Integer in [0, bound). The multiply-shift form: bias below bound / 2^32. */
   integer(index: number, bound: number): number {
-    return Math.floor((this.word(index) / 4294967296) * bound);
+    return mulhi(this.word(index), bound);
   }
   /** Standard normal by Box–Muller: even and odd elements share two words. */
   normal(index: number): number {

@@ -8,8 +8,11 @@ const MIN_BYTES = 256;
 export function sizeClass(bytes: number): number {
   if (bytes <= MIN_BYTES) return MIN_BYTES;
   if (bytes <= 1 << 20) return 2 ** Math.ceil(Math.log2(bytes));
-  const steps = Math.ceil(Math.log(bytes / (1 << 20)) / Math.log(1.25));
-  return Math.max(Math.ceil((2 ** 20 * 1.25 ** steps) / 256) * 256, Math.ceil(bytes / 256) * 256);
+  const sized = (steps: number): number => Math.ceil((2 ** 20 * 1.25 ** steps) / MIN_BYTES) * MIN_BYTES;
+  // One step low, because a class is itself rounded up: its own size must not fall into the next one.
+  let steps = Math.max(0, Math.floor(Math.log(bytes / 2 ** 20) / Math.log(1.25)) - 1);
+  while (sized(steps) < bytes) steps++;
+  return sized(steps);
 }
 
 /** Bytes now and at their highest since {@link BufferPool.resetPeak}. */

@@ -10,8 +10,8 @@ import type { AxesArgument } from "./ops/reduce.ts";
 import * as reductions from "./ops/reduce.ts";
 import * as views from "./ops/view.ts";
 import type { Storage } from "./pool.ts";
-import { type History, keep, track } from "./scope.ts";
-import { contiguousStrides, isContiguous, normalizeAxis, numel, type Shape } from "./shape.ts";
+import { type History, keep, scope, track } from "./scope.ts";
+import { broadcastShapes, contiguousStrides, isContiguous, normalizeAxis, numel, type Shape } from "./shape.ts";
 
 /** Nested arrays of numbers, or a typed array. */
 export type TensorLike =
@@ -59,8 +59,10 @@ export class Tensor {
     track(this);
   }
 
-  /** A contiguous tensor whose content is undefined. */
+  /** A contiguous tensor whose content is undefined. Throws {@link DTypeError} for f16 on a device without it. */
   static empty(device: Device, shape: Shape, dtype: DType = "f32", label = "tensor"): Tensor {
+    if (dtype === "f16" && !device.capabilities.f16)
+      throw new DTypeError(label, ["f16"], "this device has no shader-f16; use f32");
     const bytes = Math.ceil((numel(shape) * BYTES[dtype]) / 16) * 16;
     return new Tensor(device, device.allocate(bytes, label), shape, dtype);
   }
@@ -196,8 +198,11 @@ export class Tensor {
     return this;
   }
 
-  /** Copies `source` (broadcast to this shape, converted to this dtype) into this tensor's elements. */
+  /** Copies `source` (broadcast to this shape, converted to this dtype) into this tensor's elements. Throws {@link ShapeError}. */
   copy_(source: Tensor): this {
+    const shape = broadcastShapes("copy_", [this.shape, source.shape]);
+    if (shape.length !== this.rank || shape.some((n, i) => n !== this.shape[i]))
+      throw new ShapeError("copy_", [this.shape, source.shape], "the source must broadcast to this tensor's shape");
     const fitting = source.expanded(this.shape);
     copy.copyInto(this, { strides: this.strides, offset: this.offset }, fitting);
     fitting.dispose();
@@ -221,9 +226,15 @@ export class Tensor {
         "needs as many values as elements of a contiguous tensor",
       );
     const bytes = encode(values, this.dtype);
-    if ((this.offset * BYTES[this.dtype]) % 4)
-      throw new ShapeError("write_", [this.shape], "a view must start at a multiple of four bytes");
-    this.device.write(this.storage, this.offset * BYTES[this.dtype], bytes);
+    const at = this.offset * BYTES[this.dtype];
+    if (at % 4 === 0 && bytes.byteLength % 4 === 0) {
+      this.device.write(this.storage, at, bytes);
+      return this;
+    }
+    // The queue writes whole words, which here hold a neighbour's half as well.
+    const staged = tensor(this.device, Array.from(values), this.shape, this.dtype);
+    this.copy_(staged);
+    staged.dispose();
     return this;
   }
 
@@ -394,7 +405,7 @@ export class Tensor {
     const from = index < 0 ? index + this.shape[at]! : index;
     if (from < 0 || from >= this.shape[at]!)
       throw new ShapeError("select", [this.shape], `index ${index} is outside axis ${at}`);
-    return views.slice(this, at, from, from + 1).squeeze(at);
+    return scope(() => views.slice(this, at, from, from + 1).squeeze(at));
   }
   /** Cuts an axis into equal parts. */
   chunk(parts: number, axis: number): Tensor[] {
@@ -471,8 +482,6 @@ export function tensor(device: Device, values: TensorLike, shape?: Shape, dtype?
   const size = shape ?? own;
   if (numel(size) !== flat.length) throw new ShapeError("tensor", [size, own], `${flat.length} values do not fill it`);
   const type = dtype ?? (values instanceof Int32Array ? "i32" : values instanceof Uint32Array ? "u32" : "f32");
-  if (type === "f16" && !device.capabilities.f16)
-    throw new DTypeError("tensor", ["f16"], "this device has no shader-f16; use f32");
   const made = Tensor.empty(device, size, type);
   if (flat.length) device.write(made.storage, 0, encode(flat, type));
   return made;

@@ -9,7 +9,7 @@ export interface ElementwiseOp {
   /** `same`: the operands' type; `bool`: a truth value. */
   readonly result: "same" | "bool";
   /** Which element types it takes. */
-  readonly domain: "any" | "float" | "number";
+  readonly domain: "any" | "float" | "number" | "signed";
   /** Number of scalar parameters that an op of arity 1 takes beside its operand. */
   readonly scalars?: 1 | 2;
 }
@@ -48,6 +48,7 @@ function op<const A extends 1 | 2 | 3>(
 }
 
 const number = { domain: "number" } as const;
+const signed = { domain: "signed" } as const;
 const compare = { domain: "any", result: "bool" } as const;
 
 export const elementwiseOps = {
@@ -59,9 +60,9 @@ export const elementwiseOps = {
   pow: op(2, "pow_(x, y)", (x, y) => x ** y),
   maximum: op(2, "max(x, y)", (x, y) => Math.max(x, y), number),
   minimum: op(2, "min(x, y)", (x, y) => Math.min(x, y), number),
-  neg: op(1, "-x", (x) => -x, number),
+  neg: op(1, "-x", (x) => -x, signed),
   abs: op(1, "abs(x)", (x) => Math.abs(x), number),
-  sign: op(1, "sign(x)", (x) => Math.sign(x), number),
+  sign: op(1, "sign(x)", (x) => Math.sign(x), signed),
   square: op(1, "x * x", (x) => x * x, number),
   reciprocal: op(1, "1.0 / x", (x) => 1 / x),
   identity: op(1, "x", (x) => x, { domain: "any" }),

@@ -4,10 +4,11 @@ import { type Defines, defineKernel } from "../kernel.ts";
 import { random_fill, random_rank } from "../wgsl.gen.ts";
 
 /** What a fill draws: `words` are raw 32-bit words. */
-export type Draw = "uniform" | "normal" | "integer";
+export type Draw = "uniform" | "normal" | "integer" | "words";
 
 export function randomDefines(draw: Draw, output: "f32" | "f16" | "i32" | "u32"): Defines {
   return {
+    WORDS: draw === "words",
     INTEGER: draw === "integer",
     NORMAL: draw === "normal",
     O: output,
@@ -24,7 +25,12 @@ export const randomFill = defineKernel({
   ],
   params: { rows: "u32", columns: "u32", bound: "u32", low: "i32", shift: "f32", scale: "f32" },
   workgroup: [64, 1, 1],
-  variants: [randomDefines("uniform", "f32"), randomDefines("normal", "f32"), randomDefines("integer", "i32")],
+  variants: [
+    randomDefines("uniform", "f32"),
+    randomDefines("normal", "f32"),
+    randomDefines("integer", "i32"),
+    randomDefines("words", "u32"),
+  ],
 });
 
 export const randomRank = defineKernel({

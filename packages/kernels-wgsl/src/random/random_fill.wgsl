@@ -1,6 +1,6 @@
 // Counter-based random numbers, Philox 4x32-10 (Salmon et al., SC'11): element i of row r is a pure function of state[r] and i, so
 // neither the batch split nor the order of work changes a number. state[r] = (seed low, seed high, stream, first block).
-// A thread makes one block of four words: four uniforms, two Box-Muller pairs, or four integers.
+// A thread makes one block of four words: four uniforms, two Box-Muller pairs, four integers, or the words themselves.
 @group(0) @binding($next) var<storage, read> state: array<vec4<u32>>;
 @group(0) @binding($next) var<storage, read_write> o: array<$O>;
 @group(0) @binding($next) var<uniform> p: Params;
@@ -42,6 +42,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let quad = id - row * blocks;
   let s = state[row];
   let words = philox(vec4<u32>(s.w + quad, 0u, s.z, 0u), s.xy);
+//#if WORDS
+  let values = words;
+//#else
 //#if INTEGER
   // The high word of word * bound: uniform in [0, bound) up to bound / 2^32.
   let values = vec4<u32>(mul_wide(words.x, p.bound).x, mul_wide(words.y, p.bound).x, mul_wide(words.z, p.bound).x, mul_wide(words.w, p.bound).x) + vec4<u32>(bitcast<u32>(p.low));
@@ -53,6 +56,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let values = p.shift + p.scale * vec4<f32>(radius.x * cos(angle.x), radius.x * sin(angle.x), radius.y * cos(angle.y), radius.y * sin(angle.y));
 //#else
   let values = p.shift + p.scale * u;
+//#endif
 //#endif
 //#endif
   let first = row * p.columns + quad * 4u;

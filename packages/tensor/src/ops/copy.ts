@@ -3,6 +3,7 @@ import { copyFlat, copyStrided, cutIntoRuns, linearGrid, runDefines } from "@ref
 import { type DType, STORAGE } from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
+import { scope } from "../scope.ts";
 import { contiguousStrides, isContiguous, mergeAxes, normalizeAxis, numel, type Shape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 
@@ -127,9 +128,11 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   const first = tensors[0];
   if (!first) throw new ShapeError("stack", [], "needs at least one tensor");
   const at = axis < 0 ? axis + first.shape.length + 1 : axis;
-  return cat(
-    tensors.map((t) => t.unsqueeze(at)),
-    at,
+  return scope(() =>
+    cat(
+      tensors.map((t) => t.unsqueeze(at)),
+      at,
+    ),
   );
 }
 

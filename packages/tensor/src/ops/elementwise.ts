@@ -34,7 +34,9 @@ function resultType(name: ElementwiseOpName, inputs: readonly Tensor[]): DType {
   if (values.some((t) => t.dtype !== dtype))
     throw new DTypeError(name, dtypes, "operands must have one dtype; cast with .to(dtype)");
   if (op.domain === "float" && !isFloat(dtype)) throw new DTypeError(name, dtypes, "needs f32 or f16");
-  if (op.domain === "number" && dtype === "bool")
+  if (op.domain === "signed" && dtype === "u32")
+    throw new DTypeError(name, dtypes, "needs signed numbers; cast with .to(dtype)");
+  if ((op.domain === "number" || op.domain === "signed") && dtype === "bool")
     throw new DTypeError(name, dtypes, "needs numbers; cast with .to(dtype)");
   return op.result === "bool" ? "bool" : dtype;
 }

@@ -3,6 +3,7 @@ import type { Activation } from "@refl/kernels-wgsl";
 import { isFloat } from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
+import { scope } from "../scope.ts";
 import { broadcastShapes, broadcastStrides, mergeAxes, numel } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { contiguous } from "./copy.ts";
@@ -93,8 +94,8 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   checkFloat("matmul", [a, b]);
   if (a.shape.length === 0 || b.shape.length === 0)
     throw new ShapeError("matmul", [a.shape, b.shape], "operands need at least one axis; multiply scalars with mul");
-  if (a.shape.length === 1) return matmul(a.unsqueeze(0), b).squeeze(b.shape.length === 1 ? 0 : -2);
-  if (b.shape.length === 1) return matmul(a, b.unsqueeze(1)).squeeze(-1);
+  if (a.shape.length === 1) return scope(() => matmul(a.unsqueeze(0), b).squeeze(b.shape.length === 1 ? 0 : -2));
+  if (b.shape.length === 1) return scope(() => matmul(a, b.unsqueeze(1)).squeeze(-1));
   if (a.shape.at(-1) !== b.shape.at(-2)) {
     const fits = a.shape.at(-1) === b.shape.at(-1) ? "; did you mean b.transpose(-1, -2)?" : "";
     throw new ShapeError(

@@ -1,9 +1,10 @@
 /** Random tensors: pure functions of a Philox stream and a position, equal to `PhiloxStream`'s own numbers. */
-import { linearGrid, randomDefines, randomFill, randomRank } from "@refl/kernels-wgsl";
+import { type Draw, linearGrid, randomDefines, randomFill, randomRank } from "@refl/kernels-wgsl";
 import type { Device } from "../device.ts";
 import { type DType, STORAGE } from "../dtype.ts";
 import { ShapeError } from "../errors.ts";
 import { PhiloxStream } from "../philox.ts";
+import { scope } from "../scope.ts";
 import { numel, type Shape } from "../shape.ts";
 import { Tensor, tensor } from "../tensor.ts";
 
@@ -14,7 +15,7 @@ import { Tensor, tensor } from "../tensor.ts";
 export type RandomSource = PhiloxStream | readonly PhiloxStream[] | Tensor;
 
 interface Fill {
-  readonly draw: "uniform" | "normal" | "integer";
+  readonly draw: Draw;
   readonly dtype: DType;
   readonly bound?: number;
   readonly low?: number;
@@ -97,7 +98,7 @@ export function randint(
 
 /** A random permutation of 0…n−1, i32 [n]: the order of the stream's first n words. */
 export function randperm(device: Device, n: number, source: PhiloxStream | Tensor): Tensor {
-  const words = fill("randperm", device, [n], source, 0, { draw: "integer", dtype: "u32", bound: 0xffffffff });
+  const words = fill("randperm", device, [n], source, 0, { draw: "words", dtype: "u32" });
   const out = Tensor.empty(device, [n], "i32");
   if (n) device.run(randomRank, {}, [words.storage, out.storage], { count: n }, linearGrid(n, 64));
   words.dispose();
@@ -111,6 +112,8 @@ export function randperm(device: Device, n: number, source: PhiloxStream | Tenso
 export function dropout(x: Tensor, p: number, source: RandomSource): Tensor {
   if (!(p >= 0 && p < 1)) throw new ShapeError("dropout", [x.shape], `the probability ${p} must lie in [0, 1)`);
   if (p === 0) return x;
-  const kept = rand(x.device, x.shape, source).ge(p).to(x.dtype);
-  return x.mul(kept.mul(1 / (1 - p)));
+  return scope(() => {
+    const kept = rand(x.device, x.shape, source).ge(p).to(x.dtype);
+    return x.mul(kept.mul(1 / (1 - p)));
+  });
 }

@@ -34,19 +34,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#if BIAS
     shift = f32(b[p.offsetB + channel]);
 //#endif
-    var even = 0.0;
-    var along = 0.0;
+    var part = vec2<f32>();
     let first = (channel / p.channels) * p.channels;
-    for (var c = first; c < first + p.channels; c++) {
+    for (var c = first + lane; c < first + p.channels; c += LANES) {
       var each = 1.0;
 //#if WEIGHT
       each = f32(w[p.offsetW + c]);
 //#endif
-      along += each * sums[2u * item * channels + c];
-      even += each * sums[(2u * item + 1u) * channels + c];
+      part += each * vec2<f32>(sums[2u * item * channels + c], sums[(2u * item + 1u) * channels + c]);
     }
-    even /= n;
-    along /= n;
+    let along = lanes_sum(part.x, lane) / n;
+    let even = lanes_sum(part.y, lane) / n;
     for (var j = lane; j < p.spatial; j += LANES) {
       let y = (X(a[p.offset + row * p.spatial + j]) - X(mean)) * scale;
       var h = X(g[p.offsetG + row * p.spatial + j]) * weight;

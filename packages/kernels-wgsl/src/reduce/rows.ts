@@ -19,10 +19,13 @@ const ACROSS = {
   vec4: "fn across(v: X) -> f32 {\n  return (v.x + v.y) + (v.z + v.w);\n}\nfn highest(v: X) -> f32 {\n  return max(max(v.x, v.y), max(v.z, v.w));\n}",
 };
 
-function tree(name: string, first: string, step: string): string {
-  return `fn ${name}(v: X, lane: u32) -> f32 {
-  workgroupBarrier();
-  tree[lane] = ${first}(v);
+function fold(name: string, body: string): string {
+  return `fn ${name}(v: f32, lane: u32) -> f32 {\n${body}\n}`;
+}
+
+function tree(name: string, step: string): string {
+  const body = `  workgroupBarrier();
+  tree[lane] = v;
   workgroupBarrier();
   for (var half = 32u; half > 0u; half = half / 2u) {
     if (lane < half) {
@@ -30,22 +33,28 @@ function tree(name: string, first: string, step: string): string {
     }
     workgroupBarrier();
   }
-  return tree[0];
-}`;
+  return tree[0];`;
+  return fold(name, body);
 }
 
-const FOLDS: Record<RowLanes, string> = {
-  thread:
-    "fn row_sum(v: X, lane: u32) -> f32 {\n  return across(v);\n}\nfn row_max(v: X, lane: u32) -> f32 {\n  return highest(v);\n}",
-  subgroup:
-    "fn row_sum(v: X, lane: u32) -> f32 {\n  return subgroupAdd(across(v));\n}\nfn row_max(v: X, lane: u32) -> f32 {\n  return subgroupMax(highest(v));\n}",
-  tree: `var<workgroup> tree: array<f32, 64>;\n${tree("row_sum", "across", "tree[lane] + tree[lane + half]")}\n${tree("row_max", "highest", "max(tree[lane], tree[lane + half])")}`,
+/** The fold of one value per lane over the lanes of a row. */
+const LANE_FOLDS: Record<RowLanes, string> = {
+  thread: `${fold("lanes_sum", "  return v;")}\n${fold("lanes_max", "  return v;")}`,
+  subgroup: `${fold("lanes_sum", "  return subgroupAdd(v);")}\n${fold("lanes_max", "  return subgroupMax(v);")}`,
+  tree: `var<workgroup> tree: array<f32, 64>;\n${tree("lanes_sum", "tree[lane] + tree[lane + half]")}\n${tree("lanes_max", "max(tree[lane], tree[lane + half])")}`,
 };
+
+const ROW_FOLDS = `fn row_sum(v: X, lane: u32) -> f32 {
+  return lanes_sum(across(v), lane);
+}
+fn row_max(v: X, lane: u32) -> f32 {
+  return lanes_max(highest(v), lane);
+}`;
 
 /**
  * Defines of a row kernel. Its text gets the types `S` (an element as stored) and `X` (as computed: f32 or vec4<f32>), the constants `LANES` (threads
  * to a row), `ROWS` (rows that a workgroup takes at once) and `WIDTH` (columns in an `X`), `row_of` and `lane_of` (from workgroup number and local index),
- * and `row_sum`, `row_max`, which give every lane the fold of all lanes' values. `expression` names further functions wanted from the elementwise family.
+ * and `row_sum`, `row_max` (of an `X` per lane), `lanes_sum`, `lanes_max` (of an f32 per lane), which give every lane the fold of all. `expression` names further functions wanted from the elementwise family.
  */
 export function rowDefines({ type, lanes, size, vec4 }: RowLayout, expression = ""): Defines {
   const single = lanes === "thread";
@@ -58,7 +67,8 @@ export function rowDefines({ type, lanes, size, vec4 }: RowLayout, expression = 
     `fn row_of(group: u32, lid: u32) -> u32 {\n  return ${single ? "group * ROWS + lid" : "group"};\n}`,
     `fn lane_of(lid: u32) -> u32 {\n  return ${single ? "0u" : "lid"};\n}`,
     ACROSS[vec4 ? "vec4" : "scalar"],
-    FOLDS[lanes],
+    LANE_FOLDS[lanes],
+    ROW_FOLDS,
     mathFor(expression),
   ];
   return { T: type, LANES: lanes, WG: size, VEC: vec4, MATH: math.join("\n") };

@@ -1,5 +1,5 @@
 /** The demo: a shipped base model draws, an annotator ranks, a reward model learns, ReFL and a control tune, and both judges compare. */
-import { TextToImagePipeline, type WordTokenizer } from "@refl/models";
+import { TextToImagePipeline } from "@refl/models";
 import type { DemoConfig } from "../config/demo.ts";
 import { testPrompts } from "../data/splits/test.ts";
 import { trainPrompts } from "../data/splits/train.ts";
@@ -54,8 +54,20 @@ interface Ranked {
 /** The arms' pictures on one kind of prompts, best of 4 included. */
 type Gallery = Record<ArmName, ArmPictures>;
 
+/** Models that a run made; all of them are given back when it ends, however it ends. */
+type Models = { dispose(): void }[];
+
 /** Runs the whole loop. Pure in the config: the same config on the same adapter gives the same numbers. */
 export async function* runDemo(config: DemoConfig, context: JobContext): Run<DemoResult> {
+  const models: Models = [];
+  try {
+    return yield* runLoop(config, context, models);
+  } finally {
+    for (const model of models) model.dispose();
+  }
+}
+
+async function* runLoop(config: DemoConfig, context: JobContext, made: Models): Run<DemoResult> {
   const { device, signal } = context;
   const seconds: StageSeconds = {};
   const start = performance.now();
@@ -63,7 +75,7 @@ export async function* runDemo(config: DemoConfig, context: JobContext): Run<Dem
   const taste = tasteNamed(config.taste, task);
   device.resetPeak();
   const loaded = yield* inStage("load", `${config.task}: base model, BLIP and second judge`, seconds, () =>
-    load(task, config, context),
+    load(task, config, context, made),
   );
   const { base, models, scorer } = loaded;
   const second = new SecondJudge(loaded.classifier, device, task);
@@ -88,6 +100,7 @@ export async function* runDemo(config: DemoConfig, context: JobContext): Run<Dem
   const arms: Partial<Record<"control" | "refl", { pipeline: TextToImagePipeline; result: ReflResult }>> = {};
   for (const arm of ["refl", "control"] as const) {
     const pipeline = await TextToImagePipeline.fromFolder(models.base, device);
+    made.push(pipeline);
     const message = arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward";
     const result = yield* inStage(arm, message, seconds, () =>
       tuneArm({
@@ -142,20 +155,21 @@ export async function* runDemo(config: DemoConfig, context: JobContext): Run<Dem
     config: { ...config },
   });
   const pictures = reportPictures(task, taste, config, galleries);
-  for (const pipeline of Object.values(pipelines)) pipeline.dispose();
-  scorer.model.dispose();
-  loaded.classifier.dispose();
   yield* summaryTables(summary);
   yield { type: "result", summary };
   return { summary, pictures };
 }
 
-async function load(task: PictureTask, config: DemoConfig, { device, shipped }: JobContext) {
+async function load(task: PictureTask, config: DemoConfig, { device, shipped }: JobContext, made: Models) {
   const models: TaskModels = await shipped(task.name);
   const base = await TextToImagePipeline.fromFolder(models.base, device);
-  const preset = modelPreset(task, (base.tokenizer as WordTokenizer).vocabSize);
+  made.push(base);
+  const preset = modelPreset(task, base.tokenizer.vocabSize);
   const scorer = await rewardFromBlip(models.blip, device, preset.rewardHead, config.seed);
-  return { models, base, scorer, classifier: await loadClassifier(models.classifier, device) };
+  made.push(scorer.model);
+  const classifier = await loadClassifier(models.classifier, device);
+  made.push(classifier);
+  return { models, base, scorer, classifier };
 }
 
 async function* drawRankings(

@@ -53,14 +53,17 @@ export async function* runTrainReward(
         config.base ? await context.open(config.base) : shipped.base,
         device,
       );
-      ranked = yield* drawAndRank(
-        task,
-        base,
-        trainPrompts(task, config.prompts, config.seed),
-        { ...config, ...(signal ? { signal } : {}) },
-        seconds,
-      );
-      base.dispose();
+      try {
+        ranked = yield* drawAndRank(
+          task,
+          base,
+          trainPrompts(task, config.prompts, config.seed),
+          { ...config, ...(signal ? { signal } : {}) },
+          seconds,
+        );
+      } finally {
+        base.dispose();
+      }
     }
     const { training, validation } = splitRankings(ranked, config.validationShare);
     const result = yield* inStage("reward", `${training.length} rankings`, seconds, () =>

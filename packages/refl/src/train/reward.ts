@@ -1,6 +1,6 @@
 /** Training the reward model on ranked pictures: pair loss, best checkpoint by held-out prompts, and the normalisation stored with it. */
 import { backward } from "@refl/autograd";
-import { randn, type Tensor, tensor } from "@refl/tensor";
+import { DataError, randn, type Tensor, tensor } from "@refl/tensor";
 import { stackPlanes } from "../data/pixels.ts";
 import { shuffleAt, streamOf } from "../data/random.ts";
 import type { Run } from "../events.ts";
@@ -82,10 +82,13 @@ export async function evaluatePairs(
 /**
  * Trains until `epochs` are done or `signal` is set, keeps the weights of the best held-out loss, and stores the rewards' mean and
  * deviation over the training pictures in the model, by which its rewards are normalised from then on.
+ * @throws DataError when the training rankings have no strict pair
  */
 export async function* trainRewardModel(options: RewardTrainingOptions): Run<RewardTrainingResult> {
   const { scorer, training, validation, size, seed, signal } = options;
   const { model, device } = scorer;
+  const trainingPairs = strictPairs(training.map((r) => r.ranking)).length;
+  if (trainingPairs === 0) throw new DataError("rankings", 0, "ranking", "no two pictures of a prompt differ in rank");
   const perEpoch = Math.ceil(training.length / options.rankingsPerStep);
   const total = options.epochs * perEpoch;
   model.mean = 0;
@@ -136,7 +139,6 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   model.mean = mean;
   model.std = deviation;
   const heldOut = await evaluatePairs(scorer, options.heldOut, size);
-  const trainingPairs = strictPairs(training.map((r) => r.ranking)).length;
   return { heldOutAccuracy: heldOut.accuracy, heldOutPairs: heldOut.pairs, trainingPairs, mean, deviation, curve };
 }
 

@@ -1,6 +1,6 @@
 /** Training the reward model: it learns a preference, its head does not begin on the plateau, and rewards come out normalised. */
 import type { HeadInit } from "@refl/models";
-import type { Device } from "@refl/tensor";
+import { DataError, type Device } from "@refl/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
 import { testDevice } from "../../../tensor/test/device.ts";
 import { stackPlanes } from "../../src/data/pixels.ts";
@@ -122,14 +122,15 @@ describe("trainRewardModel", () => {
   });
 
   it("passes over ties, and keeps what it learnt when it is stopped within an epoch", async () => {
-    const tied = TRAINING.slice(0, 8).map((ranking) => ({ ...ranking, ranking: ranking.rgb.map(() => 1) }));
-    const { scorer, result, events } = await train({ training: tied, epochs: 1 });
-    expect(result).toMatchObject({ curve: [], trainingPairs: 0 });
-    expect(metricsOf(events)).toHaveLength(1);
-    const untrained = tinyReward(device);
-    const start = await weightsDigest(untrained.model);
-    untrained.model.dispose();
-    expect(await weightsDigest(scorer.model)).toBe(start);
+    const tie = (ranking: RankedPictures) => ({ ...ranking, ranking: ranking.rgb.map(() => 1) });
+    const [one, ...others] = TRAINING as [RankedPictures, ...RankedPictures[]];
+    const few = { training: [one, tie(others[0]!), tie(others[1]!)], rankingsPerStep: 1, epochs: 1 };
+    const { scorer, result, events } = await train(few);
+    expect(metricsOf(events)).toHaveLength(3);
+    expect(result).toMatchObject({ trainingPairs: 6 });
+    expect(result.curve).toHaveLength(1);
+    await expect(train({ training: others.map(tie), scorer })).rejects.toThrow(DataError);
+    const start = await weightsDigest(scorer.model);
     const stop = new AbortController();
     const run = trainRewardModel({
       ...{ scorer, training: TRAINING, validation: VALIDATION, heldOut: HELD_OUT, size: SIZE, epochs: 8 },

@@ -1,17 +1,22 @@
 /** What the training tests share: small models, a run's place in memory, and comparison bit for bit. */
 import {
+  BlipPretrainingModel,
   BlipRewardModel,
   CLIPTextModel,
+  ConvClassifier,
   DDIMScheduler,
   type HeadInit,
+  memoryFolder,
   PixelCodec,
+  saveModel,
   TextToImagePipeline,
   UNet2DConditionModel,
 } from "@refl/models";
 import { DataError, type Device } from "@refl/tensor";
 import { shapes16 } from "../../src/data/shapes16.ts";
 import type { Run, RunEvent, SampleGrid, StageName } from "../../src/events.ts";
-import { taskTokenizer } from "../../src/models.ts";
+import { objectNames } from "../../src/judge/augment.ts";
+import { type TaskModels, taskTokenizer } from "../../src/models.ts";
 import { modelPreset } from "../../src/presets.ts";
 import type {
   Checkpoint,
@@ -68,35 +73,56 @@ export function tinyPipeline(device: Device, seed: number): TextToImagePipeline 
   });
 }
 
-/** An untrained reward model of shapes16's words with a small vision tower for pictures of `imageSize`. */
-export function tinyReward(
-  device: Device,
-  {
-    imageSize = 16,
-    seed = 1,
-    headInit = "plateau-free",
-    textScale = 0.02,
-  }: { imageSize?: number; seed?: number; headInit?: HeadInit; textScale?: number } = {},
-): ImageReward {
-  const tokenizer = taskTokenizer(shapes16);
-  const config = {
+/** A small BLIP for shapes16's words and pictures of `imageSize`; `textScale` is the deviation of the text encoder's fresh weights. */
+function tinyBlipConfig({ imageSize = 16, textScale = 0.02 }) {
+  const { vocabSize, maxLength } = taskTokenizer(shapes16);
+  return {
     vision: { image_size: imageSize, patch_size: 4, embed_dim: 32, depth: 1, num_heads: 4 },
     text: {
-      vocab_size: tokenizer.vocabSize,
+      vocab_size: vocabSize,
       hidden_size: 32,
       num_hidden_layers: 1,
       num_attention_heads: 4,
       intermediate_size: 64,
-      max_position_embeddings: tokenizer.maxLength,
+      max_position_embeddings: maxLength,
       initializer_range: textScale,
     },
     embed_dim: 16,
-    max_length: tokenizer.maxLength,
-    head: [32, 16, 8, 4, 1],
-    head_dropout: [0, 0, 0],
+    max_length: maxLength,
   };
+}
+
+/** An untrained BLIP, as pre-training has it. */
+export const tinyBlip = (device: Device, seed: number): BlipPretrainingModel =>
+  new BlipPretrainingModel(tinyBlipConfig({})).initialize(device, seed);
+
+interface TinyRewardOptions {
+  readonly imageSize?: number;
+  readonly textScale?: number;
+  readonly seed?: number;
+  readonly headInit?: HeadInit;
+}
+
+/** An untrained reward model. */
+export function tinyReward(device: Device, options: TinyRewardOptions = {}): ImageReward {
+  const { seed = 1, headInit = "plateau-free", ...sizes } = options;
+  const config = { ...tinyBlipConfig(sizes), head: [32, 16, 8, 4, 1], head_dropout: [0, 0, 0] };
   const model = new BlipRewardModel(config, "config.json", { headInit }).initialize(device, seed);
-  return new ImageReward(device, model.eval() as BlipRewardModel, tokenizer);
+  return new ImageReward(device, model.eval() as BlipRewardModel, taskTokenizer(shapes16));
+}
+
+/** The models of shapes16 as a task ships them, small and untrained. */
+export async function tinyModels(device: Device): Promise<TaskModels> {
+  const [base, blip, classifier] = ["base", "blip", "classifier"].map((name) => memoryFolder(new Map(), name));
+  using pipeline = tinyPipeline(device, 1);
+  await pipeline.save(base!, { dtype: "F16" });
+  using encoder = tinyBlip(device, 1);
+  await saveModel(encoder, blip!, { dtype: "F16" });
+  await taskTokenizer(shapes16).save(blip!, "tokenizer");
+  const classes = { channels: [8, 16], norm_num_groups: 4, num_classes: objectNames(shapes16).length };
+  using judge = new ConvClassifier(classes).initialize(device, 1);
+  await saveModel(judge, classifier!, { dtype: "F16" });
+  return { base: base!, blip: blip!, classifier: classifier! };
 }
 
 /** A run's place that keeps everything in memory. */

@@ -32,7 +32,7 @@ function product(defines: Defines, text: string, grid = gemmGrid.tiled(70, 66, 1
   return { races, error };
 }
 
-describe("gemm_tiled", () => {
+describe("gemm_tiled", { timeout: 180_000 }, () => {
   const plain = gemmTiled.variants[0];
   const text = expand(gemmTiled, plain);
 

@@ -4,7 +4,7 @@
 // load of a vec4 costs 20. Without it every lane reads the same addresses, which caches serve; neither form needs a barrier.
 // Rows are read and written in loops whose bounds are parameters, so that no compiler unrolls them: on software adapters a site that touches
 // storage takes 10 ms to compile. In the loop over the keys that costs half the speed,
-// and is done there only for heads above 32 on software adapters (ROLLED).
+// and is done there only for heads above 64 on software adapters (ROLLED).
 // p.at* = strides of batch, head and token and the offset, in vec4s. lse keeps the natural log-sum-exp of each query, huge where no key is shown.
 @group(0) @binding($next) var<storage, read> q: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;

@@ -60,7 +60,15 @@ function tokenMajor(like: Tensor, shape: readonly number[]): Tensor {
   return memory.view(shape, [tokens * heads * row, row, heads * row, 1]);
 }
 
-/** Few registers and many uses of what is fetched: four queries to a lane for small heads, one for large ones, no more than there are tokens for. */
+/** The most queries (keys, backward) that a lane should own: registers are what GPUs are short of, loads what software adapters are slow at. */
+function mostRows({ adapter }: Tensor["device"], size: number, backward: boolean): number {
+  if (adapter.software) return backward ? 2 : 4;
+  // Forward a row takes 2 · size registers, backward 3 or 4 · size; 128 leave room for the rest.
+  const rows = Math.floor(128 / ((backward ? 4 : 2) * size));
+  return rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+}
+
+/** As many uses of what is fetched as `most` rows to a lane allow, but no more rows than there are tokens for. */
 function rowsPerLane(tokens: number, lanes: number, most: number): number {
   let best = 1;
   let least = Number.POSITIVE_INFINITY;
@@ -89,7 +97,7 @@ function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causa
     size: padded(size),
     valueSize: padded(v.shape[3]!),
     subgroup,
-    rolled: q.device.adapter.software && Math.max(size, v.shape[3]!) > 32,
+    rolled: q.device.adapter.software && Math.max(size, v.shape[3]!) > 64,
     causal,
     mask: mask !== undefined,
   };
@@ -131,7 +139,7 @@ export const attentionForward = {
     if (numel(shape) === 0) return [out, lse];
     if (k!.shape[2] === 0) return [out.contiguous().fill_(0), lse.fill_(0)];
     const { params, subgroup, operands, shown, over } = plan(q!, k!, v!, mask, attrs);
-    const { defines, loops, grid } = over(params.queries, q!.shape[3]! <= 32 ? 4 : q!.shape[3]! <= 64 ? 2 : 1);
+    const { defines, loops, grid } = over(params.queries, mostRows(q!.device, q!.shape[3]!, false));
     const kernel = subgroup ? attentionSubgroup : attention;
     q!.device.run(
       kernel,
@@ -156,7 +164,7 @@ export const attentionForward = {
     // Log-sum-exp, and after it what the first kernel leaves for the second.
     const stats = Tensor.empty(device, [2, ...lse!.shape], "f32");
     copyInto(stats, { strides: contiguousStrides(lse!.shape), offset: 0 }, lse!);
-    const most = q!.shape[3]! <= 32 ? 2 : 1;
+    const most = mostRows(device, q!.shape[3]!, true);
     const byQuery = over(params.queries, most);
     device.run(
       subgroup ? attentionBackwardQuerySubgroup : attentionBackwardQuery,

@@ -17,7 +17,10 @@ export interface ShipRecipe {
   readonly classifier: { readonly steps: number; readonly batchSize: number; readonly lr: number };
 }
 
-/** What made the folders in `assets/models`. */
+/**
+ * What made the folders in `assets/models`. The weights there are older than some kernels: a change of a kernel's order of additions changes
+ * the bits that a recipe gives, and the folders have to be made anew to match it.
+ */
 export const SHIP_RECIPES: Readonly<Record<string, ShipRecipe>> = {
   shapes16: {
     seed: 1,

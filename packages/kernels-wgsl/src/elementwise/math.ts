@@ -19,6 +19,39 @@ const FUNCTIONS: Record<string, { text: string; uses?: string[] }> = {
   return select(log(x), near, abs(x - 1.0) < 0.25);
 }`,
   },
+  // WGSL allows sin and cos an absolute error of 2^-11, and SwiftShader uses a third of it: a quarter turn is taken off in three parts
+  // (Cody and Waite 1980) and Cephes' polynomials do the rest, a few ulp up to |x| of about 10^4, where f32 itself has few fractions left.
+  quarter: {
+    text: `fn quarter(x: f32, k: f32) -> f32 {
+  return ((x - k * 1.5703125) - k * 4.837512969970703e-4) - k * 7.549789948768648e-8;
+}
+fn sine_series(r: f32) -> f32 {
+  let q = r * r;
+  return r + r * q * (-1.6666654611e-1 + q * (8.3321608736e-3 + q * -1.9515295891e-4));
+}
+fn cosine_series(r: f32) -> f32 {
+  let q = r * r;
+  return 1.0 - 0.5 * q + q * q * (4.166664568298827e-2 + q * (-1.388731625493765e-3 + q * 2.443315711809948e-5));
+}
+fn sine_of_quarters(r: f32, quarters: i32) -> f32 {
+  let size = select(sine_series(r), cosine_series(r), (quarters & 1) == 1);
+  return select(size, -size, (quarters & 2) == 2);
+}`,
+  },
+  sin_: {
+    text: `fn sin_(x: f32) -> f32 {
+  let k = round(x * 0.63661977);
+  return sine_of_quarters(quarter(x, k), i32(k));
+}`,
+    uses: ["quarter"],
+  },
+  cos_: {
+    text: `fn cos_(x: f32) -> f32 {
+  let k = round(x * 0.63661977);
+  return sine_of_quarters(quarter(x, k), i32(k) + 1);
+}`,
+    uses: ["quarter"],
+  },
   // exp(-x) overflows to infinity only where the quotient is 0 anyway; the clamp keeps intermediate infinities away from drivers that trap them.
   sigmoid: { text: `fn sigmoid(x: f32) -> f32 {\n  return 1.0 / (1.0 + exp(-clamp(x, -87.0, 87.0)));\n}` },
   // softplus(x) = log(1 + e^x) = max(x, 0) + log1p(e^-|x|), PyTorch's threshold of 20 falls out of the rounding.

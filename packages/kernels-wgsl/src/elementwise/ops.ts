@@ -82,8 +82,8 @@ export const elementwiseOps = {
   log: op(1, "log_(x)", Math.log),
   sqrt: op(1, "sqrt(x)", Math.sqrt),
   rsqrt: op(1, "inverseSqrt(x)", (x) => 1 / Math.sqrt(x)),
-  sin: op(1, "sin(x)", Math.sin),
-  cos: op(1, "cos(x)", Math.cos),
+  sin: op(1, "sin_(x)", Math.sin),
+  cos: op(1, "cos_(x)", Math.cos),
   tanh: op(1, "tanh_(x)", Math.tanh),
   floor: op(1, "floor(x)", Math.floor),
   // Activations.

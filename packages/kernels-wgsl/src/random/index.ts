@@ -12,7 +12,7 @@ export function randomDefines(draw: Draw, output: "f32" | "f16" | "i32" | "u32")
     INTEGER: draw === "integer",
     NORMAL: draw === "normal",
     O: output,
-    MATH: draw === "normal" ? mathFor("log_(x)") : "",
+    MATH: draw === "normal" ? mathFor("log_(x) sin_(x) cos_(x)") : "",
   };
 }
 

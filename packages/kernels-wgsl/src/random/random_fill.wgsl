@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#if NORMAL
   let radius = sqrt(-2.0 * vec2<f32>(log_(1.0 - u.x), log_(1.0 - u.z)));
   let angle = 6.2831855 * u.yw;
-  let values = p.shift + p.scale * vec4<f32>(radius.x * cos(angle.x), radius.x * sin(angle.x), radius.y * cos(angle.y), radius.y * sin(angle.y));
+  let values = p.shift + p.scale * vec4<f32>(radius.x * cos_(angle.x), radius.x * sin_(angle.x), radius.y * cos_(angle.y), radius.y * sin_(angle.y));
 //#else
   let values = p.shift + p.scale * u;
 //#endif

@@ -24,14 +24,14 @@ export interface ShipRecipe {
 export const SHIP_RECIPES: Readonly<Record<string, ShipRecipe>> = {
   shapes16: {
     seed: 1,
-    base: { steps: 600, batchSize: 32, lr: 2e-3 },
-    blip: { steps: 400, batchSize: 32, lr: 1e-3 },
-    classifier: { steps: 250, batchSize: 64, lr: 2e-3 },
+    base: { steps: 2500, batchSize: 32, lr: 2e-3 },
+    blip: { steps: 2000, batchSize: 32, lr: 1e-3 },
+    classifier: { steps: 1500, batchSize: 64, lr: 2e-3 },
   },
   emoji32: {
     seed: 1,
-    base: { steps: 2200, batchSize: 16, lr: 1.5e-3 },
-    blip: { steps: 1000, batchSize: 32, lr: 1e-3 },
+    base: { steps: 5000, batchSize: 16, lr: 1.5e-3 },
+    blip: { steps: 2500, batchSize: 32, lr: 1e-3 },
     classifier: { steps: 500, batchSize: 64, lr: 2e-3 },
   },
 };

@@ -60,7 +60,20 @@ async function ensurePnpm(root) {
   return script;
 }
 
-/** Installs the workspace's dependencies unless the lock file, the manifests and Node are those of the last installation. */
+/** The packages that the benchmarks alone need, half a gigabyte on disk. */
+const PEERS = "@refl/bench-peers";
+
+async function installLocked(root, title, filter) {
+  const pnpm = await ensurePnpm(root);
+  await step(title, () =>
+    run(process.execPath, [pnpm, "install", "--frozen-lockfile", "--filter", filter], {
+      cwd: root,
+      env: packageEnvironment(root),
+    }),
+  );
+}
+
+/** Installs the workspace's dependencies, those of the benchmarks' peers apart, unless the lock file, the manifests and Node are those of the last installation. */
 export async function ensureDependencies(root) {
   const files = ["pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", ...manifests(root)];
   const stamp = hashFiles(root, files, [process.versions.modules, process.platform, process.arch]);
@@ -68,14 +81,17 @@ export async function ensureDependencies(root) {
     join(root, ".cache", "stamps", "dependencies"),
     stamp,
     [join(root, "node_modules", ".modules.yaml")],
-    async () => {
-      const pnpm = await ensurePnpm(root);
-      await step("Installing the packages of pnpm-lock.yaml", () =>
-        run(process.execPath, [pnpm, "install", "--frozen-lockfile"], {
-          cwd: root,
-          env: packageEnvironment(root),
-        }),
-      );
-    },
+    () => installLocked(root, "Installing the packages of pnpm-lock.yaml", `!${PEERS}`),
+  );
+}
+
+/** Installs the engines that the benchmarks compare with, at the versions of the lock file, unless they are there. */
+export async function ensurePeers(root) {
+  const stamp = hashFiles(root, ["pnpm-lock.yaml", "bench/peers/package.json"]);
+  await unlessStamped(
+    join(root, ".cache", "stamps", "peers"),
+    stamp,
+    [join(root, "bench", "peers", "node_modules", "webgpu-torch", "package.json")],
+    () => installLocked(root, "Installing the peers of the benchmarks", PEERS),
   );
 }

@@ -1,13 +1,16 @@
 /** Making and loading the models of a task: fresh ones for training, and those in model folders. */
+import { noGrad } from "@refl/autograd";
 import {
   BlipPretrainingModel,
   BlipRewardModel,
   CLIPTextModel,
   ConvClassifier,
   DDIMScheduler,
+  Linear,
   loadModel,
   type ModelFolder,
   PixelCodec,
+  type RewardHead,
   saveModel,
   subfolder,
   TextToImagePipeline,
@@ -15,7 +18,7 @@ import {
   WordTokenizer,
   type WritableModelFolder,
 } from "@refl/models";
-import type { Device } from "@refl/tensor";
+import { type Device, scope, type Tensor } from "@refl/tensor";
 import type { PictureTask } from "./data/task.ts";
 import { objectNames } from "./judge/augment.ts";
 import { modelPreset, textLength } from "./presets.ts";
@@ -71,7 +74,32 @@ export function newClassifier(task: PictureTask, device: Device, seed: number): 
   return new ConvClassifier({ ...classifier, num_classes: objectNames(task).length }).initialize(device, seed);
 }
 
-/** A reward model that starts from a BLIP: encoders as they are, a fresh head without the plateau of ImageReward's own. */
+/**
+ * Changes the first layer of a reward head as little as possible so that the whole head, which is linear, computes `direction` · h:
+ * W₁ ← W₁ + aᵀ (direction − a W₁) / (a aᵀ) with a the product of the other layers. Biases stay.
+ */
+function pointHead(head: RewardHead, direction: Tensor): void {
+  const [first, ...others] = head.layers.filter((layer) => layer instanceof Linear);
+  const after = others.reduceRight<Tensor | null>(
+    (product, { weight }) => product?.matmul(weight.value) ?? weight.value,
+    null,
+  );
+  const weight = first!.weight.value;
+  if (!after) return void weight.copy_(direction);
+  const change = after
+    .transpose(0, 1)
+    .matmul(direction.sub(after.matmul(weight)))
+    .div(after.square().sum());
+  weight.copy_(weight.add(change));
+}
+
+/** How much of the matching logit the reward begins with: margins of about 1 between pictures that fit and pictures that do not. */
+const MATCHING_GAIN = 0.25;
+
+/**
+ * A reward model that starts from a BLIP: encoders as they are, and a head that computes BLIP's matching logit, scaled, so that before the first
+ * comparison the reward already says how well a picture fits its prompt. (ImageReward's own head starts at random and on a plateau.)
+ */
 export async function rewardFromBlip(
   folder: ModelFolder,
   device: Device,
@@ -88,6 +116,15 @@ export async function rewardFromBlip(
   );
   model.initialize(device, seed);
   model.loadStateDict(encoders, { device, strict: false, file: folder.name });
+  noGrad(() =>
+    scope(() => {
+      const [noMatch, match] = [0, 1].map((row) => blip.itm_head.weight.value.slice(0, row, row + 1)) as [
+        Tensor,
+        Tensor,
+      ];
+      pointHead(model.mlp, match.sub(noMatch).mul(Number(globalThis.process?.env?.GAIN ?? MATCHING_GAIN)));
+    }),
+  );
   blip.dispose();
   return new ImageReward(device, model, await WordTokenizer.fromFolder(folder, "tokenizer"));
 }

@@ -26,6 +26,10 @@ export const rewardTrainingEntries = {
     share("Largest share of noise mixed into the training pictures; ReFL asks about blurred one-step pictures"),
     0.5,
   ),
+  fixRate: v.optional(
+    share("Share of each encoder's layers, from the first, that stay as pre-training left them; the paper's is 0.7"),
+    0.7,
+  ),
 };
 
 /** Schema of the config of `train reward`. */

@@ -72,3 +72,27 @@ export function trainingExample(
   const rgb = task.render(attributes, { washedOut, jitter });
   return { rgb, caption, attributes, washedOut, captionWrong: told !== attributes, jitter };
 }
+
+const NEAR_AXIS = streamOf("nearly right axis");
+const NEAR_VALUE = streamOf("nearly right value");
+
+/**
+ * A caption of what example `index` of the stream `seed` shows, but for one attribute; undefined where no such combination is in the split. A pure
+ * function, and as for the examples no caption of another split.
+ */
+export function nearlyRightCaption(
+  task: PictureTask,
+  seed: number,
+  index: number,
+  split: TrainingSplit = "train",
+): string | undefined {
+  const combinations = combinationsOf(task, split);
+  const attributes = combinations[intAt(seed, COMBINATION, index, combinations.length)]!;
+  const axis = task.axes[intAt(seed, NEAR_AXIS, index, task.axes.length)]!;
+  const others = axis.values
+    .filter((value) => value !== attributes[axis.name])
+    .map((value): Attributes => ({ ...attributes, [axis.name]: value }))
+    .filter((other) => task.splitOf(other) === split);
+  const wrong = others[intAt(seed, NEAR_VALUE, index, Math.max(1, others.length))];
+  return wrong && task.captionOf(wrong, intAt(seed, TEMPLATE, index, task.trainingTemplates));
+}

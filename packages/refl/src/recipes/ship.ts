@@ -73,6 +73,9 @@ export async function* ship(
     const tokenizer: WordTokenizer = taskTokenizer(task);
     const result = yield* pretrainBlip({
       ...recipe.blip,
+      warmupSteps: 50,
+      noise: 0.5,
+      hardNegatives: 0.5,
       device,
       model,
       tokenizer,

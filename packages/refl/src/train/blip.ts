@@ -2,10 +2,11 @@
 import { backward } from "@refl/autograd";
 import { type BlipPretrainingModel, ImagePreprocessor, type Tokenizer } from "@refl/models";
 import { cat, crossEntropy, type Device, logSoftmax, type Tensor, tensor } from "@refl/tensor";
-import { intAt, streamOf } from "../data/random.ts";
+import { intAt, streamOf, uniformAt } from "../data/random.ts";
 import type { Run } from "../events.ts";
 import { tokenize } from "../scorers/image-reward.ts";
 import { type ExampleSource, exampleBatch } from "./examples.ts";
+import { mixNoise } from "./noise.ts";
 import { learningRate } from "./schedule.ts";
 import { TrainingSession } from "./session.ts";
 
@@ -17,11 +18,17 @@ export interface BlipOptions {
   readonly steps: number;
   readonly batchSize: number;
   readonly lr: number;
+  readonly warmupSteps: number;
+  /** Largest share of noise mixed into the pictures. */
+  readonly noise: number;
+  /** Share of the matching loss's wrong captions that are nearly right, 0..1, where the examples can tell such ones. */
+  readonly hardNegatives: number;
   readonly seed: number;
   readonly signal?: AbortSignal;
 }
 
 const NEGATIVE = streamOf("matching negative");
+const HARD = streamOf("matching negative is hard");
 
 /** Rows that share a caption share the target: [B, B], each row summing to 1. */
 function sharedTargets(captions: readonly string[]): Float32Array {
@@ -42,6 +49,18 @@ export function negativeRows(captions: readonly string[], seed: number, first: n
   return captions.map((caption, i) => {
     const others = captions.flatMap((other, j) => (other === caption ? [] : [j]));
     return others.length ? others[intAt(seed, NEGATIVE, first + i, others.length)]! : i;
+  });
+}
+
+/**
+ * A wrong caption for each picture: for a share `hard` of them one that is nearly right, where the source can tell one (BLIP §3.2 finds hard
+ * negatives by its own similarities, which takes two captions of one meaning for one), for the others that of another picture of the batch.
+ */
+function wrongCaptions(source: ExampleSource, captions: readonly string[], seed: number, first: number, hard: number) {
+  const rows = negativeRows(captions, seed, first);
+  return rows.map((row, i) => {
+    const nearly = uniformAt(seed, HARD, first + i) < hard ? source.nearlyRight?.(seed, first + i) : undefined;
+    return nearly ?? captions[row]!;
   });
 }
 
@@ -76,14 +95,15 @@ export async function* pretrainBlip(options: BlipOptions): Run<{ matchingAccurac
     while (session.step < steps && !signal?.aborted) {
       const first = session.step * batchSize;
       const batch = exampleBatch(examples, seed, first, batchSize);
-      const lr = learningRate({ lr: options.lr, lrSchedule: "cosine", warmupSteps: 50 }, session.step + 1, steps);
+      const lr = learningRate({ ...options, lrSchedule: "cosine" }, session.step + 1, steps);
       const metrics = await session.advance(lr, () => {
-        const pictures = tensor(device, batch.rgb, [batchSize, 3, examples.size, examples.size]);
+        const clean = tensor(device, batch.rgb, [batchSize, 3, examples.size, examples.size]);
+        const pictures = mixNoise(clean, options.noise, seed, "pre-training noise", first);
         const imageTokens = model.visual_encoder.forward(preprocessor.forward(pictures));
         const { ids, mask } = tokenize(device, tokenizer, batch.captions);
         const targets = tensor(device, sharedTargets(batch.captions), [batchSize, batchSize]);
         const contrast = contrastiveLoss(model, imageTokens, ids, mask, targets);
-        const wrong = negativeRows(batch.captions, seed, first).map((row) => batch.captions[row]!);
+        const wrong = wrongCaptions(examples, batch.captions, seed, first, options.hardNegatives);
         const both = tokenize(device, tokenizer, [...batch.captions, ...wrong]);
         const logits = model.itmLogits(cat([imageTokens, imageTokens]), both.ids, both.mask);
         const labels = Int32Array.from([

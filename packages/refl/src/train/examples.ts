@@ -2,7 +2,7 @@
 import { DataError } from "@refl/tensor";
 import { stackPlanes } from "../data/pixels.ts";
 import { intAt, streamOf } from "../data/random.ts";
-import { type DataMix, trainingExample, WEB_MIX } from "../data/stream.ts";
+import { type DataMix, nearlyRightCaption, trainingExample, WEB_MIX } from "../data/stream.ts";
 import type { PictureTask } from "../data/task.ts";
 
 /** A picture, HWC bytes of size × size × 3, with its caption. */
@@ -17,11 +17,18 @@ export interface ExampleSource {
   /** Height and width in pixels. */
   readonly size: number;
   example(seed: number, index: number): Example;
+  /** A caption that is wrong of example `index` in one thing only; undefined where there is none. */
+  nearlyRight?(seed: number, index: number): string | undefined;
 }
 
 /** A task's training stream: part of the pictures washed out, part of the captions wrong. */
 export function taskExamples(task: PictureTask, mix: DataMix = WEB_MIX): ExampleSource {
-  return { name: task.name, size: task.size, example: (seed, index) => trainingExample(task, seed, index, mix) };
+  return {
+    name: task.name,
+    size: task.size,
+    example: (seed, index) => trainingExample(task, seed, index, mix),
+    nearlyRight: (seed, index) => nearlyRightCaption(task, seed, index),
+  };
 }
 
 const PICK = streamOf("own example");

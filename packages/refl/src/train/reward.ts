@@ -1,14 +1,15 @@
 /** Training the reward model on ranked pictures: pair loss, best checkpoint by held-out prompts, and the normalisation stored with it. */
 import { backward } from "@refl/autograd";
-import { DataError, randn, type Tensor, tensor } from "@refl/tensor";
+import type { BlipRewardModel } from "@refl/models";
+import { DataError, type Tensor, tensor } from "@refl/tensor";
 import { stackPlanes } from "../data/pixels.ts";
 import { shuffleAt, streamOf } from "../data/random.ts";
 import type { Run } from "../events.ts";
 import type { ImageReward } from "../scorers/image-reward.ts";
+import { mixNoise } from "./noise.ts";
 import { type BatchPair, type RankedPictures, strictPairs } from "./pairs.ts";
 import { learningRate } from "./schedule.ts";
 import { TrainingSession } from "./session.ts";
-import { pictureStreams, uniforms } from "./streams.ts";
 
 export interface RewardTrainingOptions {
   /** The scorer whose model is trained; it starts as a pre-trained BLIP with a fresh head. */
@@ -30,6 +31,8 @@ export interface RewardTrainingOptions {
   readonly gradientClip: number;
   /** Largest share of noise mixed into training pictures. */
   readonly noise: number;
+  /** Share of each encoder's layers, the first ones with the embeddings, that stay as pre-training left them (the paper's 70 %). */
+  readonly fixRate: number;
   readonly seed: number;
   readonly signal?: AbortSignal;
 }
@@ -93,10 +96,7 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   const total = options.epochs * perEpoch;
   model.mean = 0;
   model.std = 1;
-  model.requiresGrad(true);
-  // The contrastive projections take no part in the reward.
-  model.blip.vision_proj.requiresGrad(false);
-  model.blip.text_proj.requiresGrad(false);
+  freezeFirstLayers(model, options.fixRate);
   const session = new TrainingSession(device, model.namedParameters(), { ...options, emaDecay: null });
   const curve: { step: number; loss: number; heldOutAccuracy: number | null }[] = [];
   const best = { loss: Number.POSITIVE_INFINITY, weights: session.snapshot() };
@@ -142,6 +142,28 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   return { heldOutAccuracy: heldOut.accuracy, heldOutPairs: heldOut.pairs, trainingPairs, mean, deviation, curve };
 }
 
+/**
+ * Freezes the embeddings and the first ⌊rate · layers⌋ layers of both encoders and, as they take no part in the reward, the contrastive
+ * projections. More frozen layers keep a model from learning its few pairs by heart (arXiv 2304.05977 §3.1, "fix rate"). 0 trains all.
+ */
+export function freezeFirstLayers(model: BlipRewardModel, rate: number): void {
+  const { visual_encoder: vision, text_encoder: text, vision_proj, text_proj } = model.blip;
+  const fixedBlocks = Math.floor(rate * vision.blocks.length);
+  const fixedLayers = Math.floor(rate * text.encoder.layer.length);
+  model.requiresGrad(true);
+  vision_proj.requiresGrad(false);
+  text_proj.requiresGrad(false);
+  if (fixedBlocks > 0) {
+    vision.requiresGrad(false);
+    for (const block of vision.blocks.slice(fixedBlocks)) block.requiresGrad(true);
+    vision.norm.requiresGrad(true);
+  }
+  if (fixedLayers > 0) {
+    text.requiresGrad(false);
+    for (const layer of text.encoder.layer.slice(fixedLayers)) layer.requiresGrad(true);
+  }
+}
+
 /** One step on the pairs of some rankings. Rankings of ties alone teach nothing: the step then counts and changes no weight. */
 async function rankingStep(
   options: RewardTrainingOptions,
@@ -161,29 +183,16 @@ async function rankingStep(
   });
 }
 
-/**
- * Raw rewards of the rankings' pictures with noise mixed in, √(1 − s²) x + s ε with s uniform up to `noise` per picture: ReFL asks
- * about blurred one-step pictures, which no sampler ever shows.
- */
+/** Raw rewards of the rankings' pictures with noise mixed in. */
 function noisyRewards(
   { scorer, noise, seed, size }: RewardTrainingOptions,
   rankings: readonly RankedPictures[],
   first: number,
 ): Tensor {
-  const { device } = scorer;
   const pictures = rankings.flatMap((r) => r.rgb);
-  const shares = uniforms(seed, "reward noise share", first, pictures.length).map((u) => u * noise);
-  const column = (values: number[]): Tensor => tensor(device, values, [pictures.length, 1, 1, 1]);
-  const clean = tensor(device, stackPlanes(pictures), [pictures.length, 3, size, size]);
-  const drawn = randn(device, clean.shape, pictureStreams(seed, "reward noise", first, pictures.length), { std: 0.5 });
-  const mixed = clean
-    .sub(0.5)
-    .mul(column(shares.map((s) => Math.sqrt(1 - s * s))))
-    .add(drawn.mul(column(shares)))
-    .add(0.5)
-    .clamp(0, 1);
+  const clean = tensor(scorer.device, stackPlanes(pictures), [pictures.length, 3, size, size]);
   const prompts = rankings.flatMap((r) => r.rgb.map(() => r.prompt));
-  return scorer.rawReward(prompts, mixed);
+  return scorer.rawReward(prompts, mixNoise(clean, noise, seed, "reward noise", first));
 }
 
 async function rewardStatistics(

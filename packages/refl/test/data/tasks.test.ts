@@ -8,7 +8,7 @@ import { allCombinations, JITTERS, wordsOf } from "../../src/data/combinations.t
 import { hashText, intAt, normalAt, shuffleAt, uniformAt, wordsAt } from "../../src/data/random.ts";
 import { testPrompts, testUnseenCombinations, wordOrderPrompts } from "../../src/data/splits/test.ts";
 import { trainPrompts, validationPrompts } from "../../src/data/splits/train.ts";
-import { CLEAN_MIX, trainingExample } from "../../src/data/stream.ts";
+import { CLEAN_MIX, nearlyRightCaption, trainingExample } from "../../src/data/stream.ts";
 import { TASKS, taskNamed } from "../../src/data/tasks.ts";
 
 describe("random draws", () => {
@@ -194,5 +194,21 @@ describe.each(Object.values(TASKS))("$name", (task) => {
     );
     const clean = Array.from({ length: 100 }, (_, i) => trainingExample(task, 11, i, CLEAN_MIX, "validation"));
     expect(clean.some((e) => e.washedOut || e.captionWrong || task.splitOf(e.attributes) !== "validation")).toBe(false);
+  });
+
+  it("tells captions that are wrong in one thing, of the same split", () => {
+    const kinds = new Set<string>();
+    for (let i = 0; i < 400; i++) {
+      const caption = nearlyRightCaption(task, 11, i);
+      if (caption === undefined) continue;
+      const { attributes } = trainingExample(task, 11, i);
+      const told = task.parseCaption(caption).attributes!;
+      const wrong = task.axes.filter(({ name }) => told[name] !== attributes[name]).map(({ name }) => name);
+      expect(wrong).toHaveLength(1);
+      expect(task.splitOf(told)).toBe("train");
+      kinds.add(wrong[0]!);
+    }
+    expect(kinds.size).toBe(task.axes.length);
+    expect(nearlyRightCaption(task, 11, 7)).toBe(nearlyRightCaption(task, 11, 7));
   });
 });

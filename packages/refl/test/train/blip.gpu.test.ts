@@ -28,7 +28,19 @@ const few = ["circle red black big", "cross green pink small", "ring yellow blue
 async function pretrain(steps: number, seed = 1, examples = taskExamples(shapes16)) {
   const model = tinyBlip(device, 1);
   const tokenizer = taskTokenizer(shapes16);
-  const run = pretrainBlip({ device, model, tokenizer, examples, steps, batchSize: BATCH, lr: 3e-3, seed });
+  const run = pretrainBlip({
+    device,
+    model,
+    tokenizer,
+    examples,
+    steps,
+    batchSize: BATCH,
+    lr: 3e-3,
+    warmupSteps: 50,
+    noise: 0,
+    hardNegatives: 0.5,
+    seed,
+  });
   const { result, events } = await finish(run);
   const digest = await weightsDigest(model);
   const { training } = model;

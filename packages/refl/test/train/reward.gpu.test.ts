@@ -57,6 +57,7 @@ async function train(more: Partial<RewardTrainingOptions> = {}, headInit: HeadIn
       weightDecay: 0.01,
       gradientClip: 1,
       noise: 0.2,
+      fixRate: 0,
       seed: 1,
       ...more,
     }),
@@ -135,7 +136,7 @@ describe("trainRewardModel", () => {
     const run = trainRewardModel({
       ...{ scorer, training: TRAINING, validation: VALIDATION, heldOut: HELD_OUT, size: SIZE, epochs: 8 },
       ...{ rankingsPerStep: 8, lr: 2e-3, lrSchedule: "constant", warmupSteps: 0, weightDecay: 0.01 },
-      ...{ gradientClip: 1, noise: 0, seed: 1, signal: stop.signal },
+      ...{ gradientClip: 1, noise: 0, fixRate: 0, seed: 1, signal: stop.signal },
     });
     const stopped = await finish(run, (event) => event.type === "step" && stop.abort());
     expect(stopped.result.curve).toHaveLength(1);

@@ -1,11 +1,13 @@
 /** The engine's device: the adapter's identity and limits, memory, the command stream, and running kernels. */
 import { type Defines, type Kernel, type ParamValues, packParams } from "@refl/kernels-wgsl";
-import { DeviceLostError, NoAdapterError, ReflError } from "./errors.ts";
+import { CaptureError, DeviceLostError, NoAdapterError, ReflError } from "./errors.ts";
 import { type Host, webHost } from "./host.ts";
 import { ProgramCache } from "./pipeline.ts";
+import { Arena } from "./plan/arena.ts";
+import { Recording } from "./plan/record.ts";
 import { BufferPool, type MemoryReport, type Storage } from "./pool.ts";
 import type { KernelTime } from "./profile.ts";
-import { CommandStream } from "./stream.ts";
+import { CommandStream, type PreparedStep } from "./stream.ts";
 
 /** Who computes. Every report and benchmark carries it. */
 export interface AdapterIdentity {
@@ -35,6 +37,8 @@ export interface DeviceOptions {
   tier?: "portable" | "full";
   /** Most bytes that tensors may hold, free buffers included. Default: no bound but the adapter's. */
   memoryBudget?: number;
+  /** Most bytes of one binding, and so of one tensor, where that shall be less than the adapter's: what weaker devices refuse shows on any. */
+  largestBinding?: number;
 }
 
 const WANTED: GPUFeatureName[] = ["shader-f16", "subgroups", "timestamp-query"];
@@ -82,11 +86,14 @@ export class Device {
   readonly adapter: AdapterIdentity;
   readonly capabilities: Capabilities;
   readonly hostName: string;
+  /** Most bytes that one tensor may have: 128 MiB on any adapter, more on many. */
+  readonly largestBinding: number;
   readonly #pool: BufferPool;
   readonly #stream: CommandStream;
   readonly #programs: ProgramCache;
   readonly #owned: boolean;
   readonly #rest: Host["rest"];
+  #recording: Recording | null = null;
   #failure: Error | null = null;
   #disposed = false;
 
@@ -103,7 +110,13 @@ export class Device {
     };
     this.#owned = owned;
     this.#rest = host?.rest;
-    this.#pool = new BufferPool(gpu, options.memoryBudget ?? Number.POSITIVE_INFINITY);
+    const { maxStorageBufferBindingSize, maxBufferSize } = gpu.limits;
+    this.largestBinding = Math.min(
+      maxStorageBufferBindingSize,
+      maxBufferSize,
+      options.largestBinding ?? Number.POSITIVE_INFINITY,
+    );
+    this.#pool = new BufferPool(gpu, options.memoryBudget ?? Number.POSITIVE_INFINITY, this.largestBinding);
     this.#stream = new CommandStream(gpu);
     this.#programs = new ProgramCache(gpu, this.#stream.params);
     this.#pool.onTrim = () => {
@@ -143,16 +156,31 @@ export class Device {
   /** A storage of `bytes`, its content undefined; `label` names it in memory reports. */
   allocate(bytes: number, label: string): Storage {
     if (this.#failure) throw this.#failure;
-    return this.#pool.allocate(bytes, label);
+    return this.#recording?.allocate(bytes, label) ?? this.#pool.allocate(bytes, label);
   }
 
-  /** Writes host bytes, in order with the dispatches around it. */
+  /** Writes host bytes, in order with the dispatches around it. Throws {@link CaptureError} inside a captured function. */
   write(storage: Storage, offset: number, bytes: ArrayBuffer): void {
+    this.#recording?.refuse(
+      "host values are written, which would be frozen in the plan: pass them as an input, or, where they never change, make them with constant()",
+    );
     this.#stream.write(storage.buffer, offset, bytes);
+  }
+
+  /** A storage that holds `bytes` and is never written again; a plan that is being captured holds it too. */
+  allocateConstant(bytes: ArrayBuffer, size: number, label: string): Storage {
+    const storage = this.#pool.allocate(size, label);
+    this.#stream.write(storage.buffer, 0, bytes);
+    this.#recording?.hold(storage, bytes);
+    return storage;
   }
 
   /** Copies bytes between storages; offsets and size are multiples of 4. */
   copy(from: Storage, fromOffset: number, to: Storage, toOffset: number, bytes: number): void {
+    if (this.#recording) {
+      this.#recording.copy(from, fromOffset, to, toOffset, bytes);
+      return;
+    }
     this.#stream.copy(from.buffer.gpu, fromOffset, to.buffer.gpu, toOffset, bytes);
   }
 
@@ -170,6 +198,10 @@ export class Device {
     const program = this.#programs.program(kernel, defines);
     if (storages.length !== program.bufferCount)
       throw new RangeError(`kernel ${kernel.name} binds ${program.bufferCount} buffers, ${storages.length} given`);
+    if (this.#recording) {
+      this.#recording.dispatch(program, kernel, defines, storages, params, grid);
+      return;
+    }
     const group = this.#programs.group(
       program,
       storages.map((s) => s.buffer),
@@ -184,6 +216,7 @@ export class Device {
 
   /** Reads `bytes` (a multiple of 4) of a storage after all work encoded so far. Rejects with the first WebGPU error or the loss of the device. */
   async read(storage: Storage, offset: number, bytes: number): Promise<ArrayBuffer> {
+    this.#recording?.refuse("the function reads back, which a replay cannot: return the tensor instead");
     const staging = this.gpu.createBuffer({
       size: Math.max(bytes, 4),
       usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
@@ -202,6 +235,7 @@ export class Device {
 
   /** Submits and waits until the device has done all work. */
   async sync(): Promise<void> {
+    this.#recording?.refuse("the function waits for the device, which a replay cannot");
     this.#stream.flush();
     await this.#wait(() => this.gpu.queue.onSubmittedWorkDone());
   }
@@ -249,6 +283,48 @@ export class Device {
     } finally {
       this.#stream.stopProfiling();
     }
+  }
+
+  /**
+   * @internal Runs `fn` with all that it would run written down instead, and hands the memory that it still holds to the pool.
+   * Throws {@link CaptureError} for what cannot be captured, another capture included.
+   */
+  record(label: string, fn: () => void): Recording {
+    if (this.#failure) throw this.#failure;
+    if (this.#recording) throw new CaptureError(label, `already inside the capture of ${this.#recording.plan}`);
+    const recording = new Recording(label);
+    this.#recording = recording;
+    try {
+      fn();
+      recording.finish();
+    } catch (error) {
+      recording.release();
+      throw error;
+    } finally {
+      this.#recording = null;
+    }
+    recording.settle((storage, bytes) => this.#pool.adopt(storage, bytes));
+    return recording;
+  }
+
+  /** @internal Memory for plans. */
+  createArena(): Arena {
+    return new Arena(this.#pool);
+  }
+
+  /** @internal Memory for the parameters of a plan's kernels. */
+  allocateUniform(bytes: ArrayBuffer, label: string): Storage {
+    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+    const storage = this.#pool.allocateExactly(bytes.byteLength, label, usage);
+    this.#stream.write(storage.buffer, 0, bytes);
+    return storage;
+  }
+
+  /** @internal Submits the prepared steps of a plan. */
+  replay(steps: readonly PreparedStep[]): void {
+    if (this.#failure) throw this.#failure;
+    this.#recording?.refuse("the function replays another plan");
+    this.#stream.replay(steps);
   }
 
   /** Ends the device if it was made here; all its tensors are gone. */

@@ -92,6 +92,15 @@ export class AutogradError extends ReflError {
   }
 }
 
+/** What a captured function may not do, or a plan that no longer says what its function does. `plan` is the label given to `capture`. */
+export class CaptureError extends ReflError {
+  readonly plan: string;
+  constructor(plan: string, message: string) {
+    super("capture", `capture of ${plan}: ${message}`);
+    this.plan = plan;
+  }
+}
+
 /** A checkpoint that does not fit or is damaged. `file` and `field` say where; the key lists are filled by a strict load. */
 export class CheckpointError extends ReflError {
   readonly file: string;

@@ -39,6 +39,19 @@ export { type CrossEntropyOptions, crossEntropy, logSoftmax, softmax } from "./o
 export type { ViewAttrs } from "./ops/view.ts";
 export { expand, permute, reshape, slice, split } from "./ops/view.ts";
 export { PhiloxStream, philox4x32, toUniform } from "./philox.ts";
+export type { Arena } from "./plan/arena.ts";
+export {
+  type CapturedFunction,
+  type CaptureOptions,
+  capture,
+  type InputSpec,
+  type InputSpecs,
+  type InputTensors,
+  type InputValues,
+  type Outputs,
+  Plan,
+  type PlanMemory,
+} from "./plan/plan.ts";
 export type { MemoryReport, Storage } from "./pool.ts";
 export type { KernelTime } from "./profile.ts";
 export { type History, keep, scope, trackHistory } from "./scope.ts";

@@ -1,5 +1,5 @@
 /** Pipelines and bind groups: one pipeline per kernel and define set, one bind group per pipeline and buffer tuple, each made once. */
-import { boundBuffers, type Defines, expand, type Kernel, paramsLayout } from "@refl/kernels-wgsl";
+import { type Access, boundBuffers, type Defines, expand, type Kernel, paramsLayout } from "@refl/kernels-wgsl";
 import type { PooledBuffer } from "./pool.ts";
 import { CommandStream } from "./stream.ts";
 
@@ -11,6 +11,8 @@ export interface Program {
   readonly layout: GPUBindGroupLayout;
   readonly params: ReturnType<typeof paramsLayout>;
   readonly bufferCount: number;
+  /** How each buffer is used, in binding order. */
+  readonly access: readonly Access[];
 }
 
 /** Bind groups kept before the cache is emptied; a training step of a large model needs a few thousand. */
@@ -61,6 +63,7 @@ export class ProgramCache {
       layout: layout.group,
       params: paramsLayout(kernel.params),
       bufferCount: buffers.length,
+      access: buffers.map(([, access]) => access),
     };
   }
 

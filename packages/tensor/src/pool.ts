@@ -35,8 +35,13 @@ export interface PooledBuffer {
   readonly id: number;
 }
 
+/** Who takes a storage's buffer back when its last reference goes. */
+export interface StorageOwner {
+  giveBack(storage: Storage, buffer: PooledBuffer): void;
+}
+
 /** Hands out buffers and takes them back. Work on one queue runs in order, so a buffer given back may be reused by the very next dispatch. */
-export class BufferPool {
+export class BufferPool implements StorageOwner {
   readonly #gpu: GPUDevice;
   readonly #limit: number;
   readonly #budget: number;
@@ -47,9 +52,10 @@ export class BufferPool {
   #peak = 0;
   #reserved = 0;
 
-  constructor(gpu: GPUDevice, budget: number) {
+  /** `budget`: most bytes of all buffers, `largest`: of one. */
+  constructor(gpu: GPUDevice, budget: number, largest: number) {
     this.#gpu = gpu;
-    this.#limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
+    this.#limit = largest;
     this.#budget = budget;
   }
 
@@ -65,23 +71,52 @@ export class BufferPool {
     const size = Math.min(sizeClass(bytes), Math.floor(this.#limit / 4) * 4);
     const buffer = this.#free.get(size)?.pop() ?? this.#create(size);
     const storage = new Storage(this, buffer, label);
-    this.#live.add(storage);
-    this.#inUse += buffer.bytes;
-    this.#peak = Math.max(this.#peak, this.#inUse);
+    this.#count(storage, buffer);
     return storage;
   }
 
-  #create(size: number): PooledBuffer {
+  /** A storage of exactly `bytes` (a multiple of 4), whose buffer is destroyed with its last reference. Throws {@link OutOfMemoryError}. */
+  allocateExactly(bytes: number, label: string, usage?: GPUBufferUsageFlags): Storage {
+    const buffer = this.#create(bytes, usage);
+    const destroyed: StorageOwner = {
+      giveBack: (storage) => {
+        this.#live.delete(storage);
+        this.#inUse -= bytes;
+        this.#reserved -= bytes;
+        buffer.gpu.destroy();
+      },
+    };
+    const storage = new Storage(destroyed, buffer, label);
+    this.#count(storage, buffer);
+    return storage;
+  }
+
+  /** Gives a storage that had no memory yet a buffer of at least `bytes`, and takes it over. Throws as {@link allocate}. */
+  adopt(storage: Storage, bytes: number): void {
+    const donor = this.allocate(bytes, storage.label);
+    const { buffer } = donor;
+    this.#live.delete(donor);
+    this.#live.add(storage);
+    storage.moveTo(this, buffer);
+  }
+
+  #count(storage: Storage, buffer: PooledBuffer): void {
+    this.#live.add(storage);
+    this.#inUse += buffer.bytes;
+    this.#peak = Math.max(this.#peak, this.#inUse);
+  }
+
+  #create(
+    size: number,
+    usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+  ): PooledBuffer {
     if (this.#reserved + size > this.#budget) {
       this.trim();
       if (this.#reserved + size > this.#budget)
         throw new OutOfMemoryError(size, this.#inUse, this.#budget, this.holders());
     }
     this.#reserved += size;
-    const gpu = this.#gpu.createBuffer({
-      size,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
-    });
+    const gpu = this.#gpu.createBuffer({ size, usage });
     return { gpu, bytes: size, id: this.#nextId++ };
   }
 
@@ -154,13 +189,13 @@ export class BufferPool {
 
 /** A counted buffer. It starts with one reference, which the tensor that made it holds; the last {@link release} gives the buffer back. */
 export class Storage {
-  readonly #pool: BufferPool;
+  #owner: StorageOwner;
   #buffer: PooledBuffer | null;
   #references = 1;
   readonly label: string;
 
-  constructor(pool: BufferPool, buffer: PooledBuffer, label: string) {
-    this.#pool = pool;
+  constructor(owner: StorageOwner, buffer: PooledBuffer, label: string) {
+    this.#owner = owner;
     this.#buffer = buffer;
     this.label = label;
   }
@@ -175,6 +210,12 @@ export class Storage {
     return this.#buffer?.bytes ?? 0;
   }
 
+  /** @internal Changes owner and buffer under all references. */
+  moveTo(owner: StorageOwner, buffer: PooledBuffer): void {
+    this.#owner = owner;
+    this.#buffer = buffer;
+  }
+
   retain(): this {
     if (!this.#buffer) throw new DisposedError(`storage of ${this.label}`);
     this.#references++;
@@ -185,7 +226,7 @@ export class Storage {
     if (this.#buffer && --this.#references === 0) {
       const buffer = this.#buffer;
       this.#buffer = null;
-      this.#pool.giveBack(this, buffer);
+      this.#owner.giveBack(this, buffer);
     }
   }
 }

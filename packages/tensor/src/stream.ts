@@ -8,8 +8,33 @@ import { Profiler } from "./profile.ts";
  */
 const CHUNK = 32;
 
+/** Steps of a plan per submit. */
+const REPLAY_CHUNK = 256;
+
 /** Largest parameter block, and the slot width: a multiple of every adapter's offset alignment (at most 256). */
 const SLOT = 256;
+
+/** A dispatch of a plan, ready to encode: `offsets` is the place of its parameters. */
+export interface PreparedDispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly offsets: readonly number[];
+  readonly x: number;
+  readonly y: number;
+  readonly z: number;
+}
+
+/** A copy of a plan, in bytes. */
+export interface PreparedCopy {
+  readonly pipeline: null;
+  readonly from: GPUBuffer;
+  readonly fromOffset: number;
+  readonly to: GPUBuffer;
+  readonly toOffset: number;
+  readonly bytes: number;
+}
+
+export type PreparedStep = PreparedDispatch | PreparedCopy;
 
 export class CommandStream {
   readonly #gpu: GPUDevice;
@@ -63,6 +88,52 @@ export class CommandStream {
     this.#pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.#count++;
     this.dispatches++;
+  }
+
+  /**
+   * Submits prepared steps after everything encoded so far. Chunks are larger than those of single ops, because their encoding costs so little that
+   * the device hardly waits for it.
+   */
+  replay(steps: readonly PreparedStep[]): void {
+    this.flush();
+    const chunk = this.#profiler ? CHUNK : REPLAY_CHUNK;
+    for (let from = 0; from < steps.length; from += chunk) {
+      this.#submitPrepared(steps, from, Math.min(from + chunk, steps.length));
+    }
+  }
+
+  #submitPrepared(steps: readonly PreparedStep[], from: number, to: number): void {
+    const encoder = this.#gpu.createCommandEncoder();
+    const profiler = this.#profiler;
+    let pass: GPUComputePassEncoder | null = null;
+    let pipeline: GPUComputePipeline | null = null;
+    for (let i = from; i < to; i++) {
+      const step = steps[i]!;
+      if (pass && (profiler || step.pipeline === null)) {
+        pass.end();
+        pass = null;
+      }
+      if (step.pipeline === null) {
+        encoder.copyBufferToBuffer(step.from, step.fromOffset, step.to, step.toOffset, step.bytes);
+        continue;
+      }
+      if (pass === null) {
+        pass = encoder.beginComputePass(profiler?.next(step.pipeline.label));
+        pipeline = null;
+      }
+      if (step.pipeline !== pipeline) {
+        pipeline = step.pipeline;
+        pass.setPipeline(pipeline);
+      }
+      pass.setBindGroup(0, step.group, step.offsets);
+      pass.dispatchWorkgroups(step.x, step.y, step.z);
+      this.dispatches++;
+    }
+    pass?.end();
+    const read = profiler?.finish(encoder);
+    this.#gpu.queue.submit([encoder.finish()]);
+    read?.();
+    this.submits++;
   }
 
   /** Encodes a buffer copy; sizes and offsets in bytes, multiples of 4. */

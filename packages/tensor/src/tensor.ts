@@ -487,6 +487,18 @@ export function tensor(device: Device, values: TensorLike, shape?: Shape, dtype?
   return made;
 }
 
+/**
+ * As {@link tensor}, for values that never change: allowed in a captured function too, whose plan holds them.
+ * Nothing may write into it.
+ */
+export function constant(device: Device, values: ArrayLike<number>, shape: Shape, dtype: DType = "f32"): Tensor {
+  if (numel(shape) !== values.length)
+    throw new ShapeError("constant", [shape], `${values.length} values do not fill it`);
+  const bytes = encode(values, dtype);
+  const size = Math.ceil(bytes.byteLength / 16) * 16;
+  return new Tensor(device, device.allocateConstant(bytes, size, "constant"), shape, dtype);
+}
+
 /** A tensor filled with `value`. */
 export function full(device: Device, shape: Shape, value: number, dtype: DType = "f32"): Tensor {
   return Tensor.empty(device, shape, dtype).fill_(value);

@@ -15,7 +15,7 @@ import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
 import { keep } from "../scope.ts";
 import { numel } from "../shape.ts";
-import { Tensor, tensor } from "../tensor.ts";
+import { constant, Tensor } from "../tensor.ts";
 import type { Pair } from "./conv.ts";
 import { contiguous } from "./copy.ts";
 
@@ -70,8 +70,8 @@ function tableFor(
   const spans = table.starts.flatMap((start, r) => [start, table.counts[r]!]);
   const entry = {
     table,
-    spans: keep(tensor(device, spans, [table.result, 2], "u32")),
-    weights: keep(tensor(device, table.weights, [table.result, table.taps])),
+    spans: keep(constant(device, spans, [table.result, 2], "u32")),
+    weights: keep(constant(device, table.weights, [table.result, table.taps])),
   };
   made.set(key, entry);
   return entry;

@@ -18,8 +18,11 @@ MODULES = {
     "pointwise": ("pointwise",),
     "optimisers": ("optimisers", "clip_grad_norm"),
     "schedulers": ("schedulers",),
+    "tokenizers": ("tokenizers",),
     "unet": ("unet_tiny", "unet_nomid", "unet_emoji"),
     "clip_text": ("clip_text_tiny",),
+    "clip": ("clip_tiny", "clip_tiny_legacy"),
+    "autoencoders": ("autoencoder_kl_tiny", "autoencoder_tiny_tiny"),
     "blip": ("blip_reward_tiny", "blip_itc_tiny", "blip_itm_tiny"),
     "chain": ("chain_tiny_sample", "chain_tiny_epsilon", "chain_tiny_v_prediction"),
 }

@@ -5,6 +5,7 @@ import { Dropout } from "../nn/dropout.ts";
 import { type Initializer, normalInit, zerosInit } from "../nn/init.ts";
 import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
+import { unitRows } from "../nn/norm.ts";
 import { ParameterSlot } from "../nn/slot.ts";
 import { BertModel } from "./bert.ts";
 import { type BlipConfig, type BlipRewardConfig, parseBlipConfig, parseBlipRewardConfig } from "./blip-config.ts";
@@ -18,11 +19,6 @@ export interface ContrastiveFeatures {
   readonly image: Tensor;
   /** [B, embed_dim] */
   readonly text: Tensor;
-}
-
-/** Rows scaled to unit length. */
-function unitRows(x: Tensor): Tensor {
-  return x.mul(x.square().sum(-1, true).add(1e-24).rsqrt());
 }
 
 /** The encoders alone: what pre-training and the reward model share. Calling it gives the features of (image, text) pairs. */

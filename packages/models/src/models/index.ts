@@ -1,4 +1,7 @@
 /** Models under the names and keys of their released checkpoints. */
+export { AutoencoderKL, autoencoderRename, type DiagonalGaussian, sampleGaussian } from "./autoencoder-kl.ts";
+export { type AutoencoderKLConfig, SD1_VAE_CONFIG } from "./autoencoder-kl-config.ts";
+export { AutoencoderTiny, type AutoencoderTinyConfig, taesdRename } from "./autoencoder-tiny.ts";
 export { BertModel, type TextConfig } from "./bert.ts";
 export {
   Blip,
@@ -11,8 +14,11 @@ export {
 } from "./blip.ts";
 export { type BlipConfig, type BlipRewardConfig, IMAGE_REWARD_CONFIG } from "./blip-config.ts";
 export { ConvClassifier, type ConvClassifierConfig } from "./classifier.ts";
-export { CLIPTextModel } from "./clip-text.ts";
+export { CLIPModel } from "./clip.ts";
+export { CLIP_VIT_L_14_CONFIG, type CLIPConfig, type CLIPVisionConfig } from "./clip-config.ts";
+export { CLIPTextModel, CLIPTextTransformer } from "./clip-text.ts";
 export type { CLIPTextConfig } from "./clip-text-config.ts";
+export { CLIPVisionTransformer } from "./clip-vision.ts";
 export {
   type ConfiguredModel,
   DIFFUSION_WEIGHTS,

@@ -21,8 +21,8 @@ export interface Conv2dOptions {
 export class Conv2d extends Module<[x: Tensor], Tensor> {
   readonly weight: ParameterSlot;
   readonly bias: ParameterSlot | null;
-  readonly #stride: number;
-  readonly #padding: number;
+  readonly stride: number;
+  readonly padding: number;
 
   constructor(inChannels: number, outChannels: number, kernelSize: number, options: Conv2dOptions = {}) {
     super();
@@ -30,11 +30,11 @@ export class Conv2d extends Module<[x: Tensor], Tensor> {
     const shape = [outChannels, inChannels, kernelSize, kernelSize];
     this.weight = new ParameterSlot(shape, options.weightInit ?? standard);
     this.bias = (options.bias ?? true) ? new ParameterSlot([outChannels], options.biasInit ?? standard) : null;
-    this.#stride = options.stride ?? 1;
-    this.#padding = options.padding ?? 0;
+    this.stride = options.stride ?? 1;
+    this.padding = options.padding ?? 0;
   }
 
   protected override compute(x: Tensor): Tensor {
-    return conv2d(x, this.weight.value, this.bias?.value ?? null, { stride: this.#stride, padding: this.#padding });
+    return conv2d(x, this.weight.value, this.bias?.value ?? null, { stride: this.stride, padding: this.padding });
   }
 }

@@ -1,30 +1,38 @@
 /** The table of token or position vectors. */
-import { embedding, ShapeError, type Tensor } from "@refl/tensor";
+import { cat, embedding, ShapeError, type Tensor } from "@refl/tensor";
 import { type Initializer, normalInit } from "./init.ts";
 import { Module } from "./module.ts";
 import { ParameterSlot } from "./slot.ts";
 
-/** Rows of a table by id. ids: i32 of any shape → [...ids, width]. */
+/** Rows of a table by id. ids: i32 of any shape → [...ids, width]. A table beyond the device's largest binding is kept in several parts. */
 export class Embedding extends Module<[ids: Tensor], Tensor> {
   readonly weight: ParameterSlot;
 
   /** @param weightInit default N(0, 1), PyTorch's */
   constructor(count: number, width: number, weightInit: Initializer = normalInit(1)) {
     super();
-    this.weight = new ParameterSlot([count, width], weightInit);
+    this.weight = new ParameterSlot([count, width], weightInit, { divisible: true });
   }
 
+  /** Ids that a part lacks give zeros there, so the parts' sum has each row once. */
   protected override compute(ids: Tensor): Tensor {
-    return embedding(this.weight.value, ids);
+    let first = 0;
+    const rows = this.weight.parts.map((part) => {
+      const found = embedding(part, first ? ids.sub(first) : ids);
+      first += part.shape[0]!;
+      return found;
+    });
+    return rows.reduce((sum, part) => sum.add(part));
   }
 
   /** The first `length` rows, [length, width]: positions 0, 1, …. Throws ShapeError when the table is shorter. */
   first(length: number): Tensor {
     return this.run(() => {
-      const { shape } = this.weight;
+      const { shape, parts } = this.weight;
       if (length > shape[0]!)
         throw new ShapeError("embedding", [shape, [length]], `${length} positions, the table has ${shape[0]}`);
-      return this.weight.value.slice(0, 0, length);
+      const rows = parts[0]!.shape[0]!;
+      return (length <= rows ? parts[0]! : cat(parts)).slice(0, 0, length);
     });
   }
 }

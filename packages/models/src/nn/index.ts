@@ -18,9 +18,10 @@ export {
 export { Linear, type LinearOptions } from "./linear.ts";
 export { ATTENTION_PROJECTIONS, addLora, LoraAdapters, LoraLayer, type LoraOptions } from "./lora.ts";
 export { type LoadOptions, type LoadReport, Module, type StateValue } from "./module.ts";
-export { GroupNorm, LayerNorm } from "./norm.ts";
+export { GroupNorm, LayerNorm, unitRows } from "./norm.ts";
 export { currentRandom, namedStream, withRandom } from "./random.ts";
 export { readTensors } from "./read.ts";
 export { recomputed } from "./recompute.ts";
-export { ParameterSlot } from "./slot.ts";
+export { fillSeeded, type SeededRule, seededRule, seededWeight } from "./seeded.ts";
+export { ParameterSlot, type SlotOptions } from "./slot.ts";
 export { TimestepEmbedding, Timesteps, type TimestepsOptions } from "./timestep.ts";

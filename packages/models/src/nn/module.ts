@@ -90,26 +90,28 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
     }
   }
 
-  /** Weights that have memory, by key. */
+  /** Weights that have memory, by key; parts of a divided one by `key[first:last]`. */
   namedParameters(): Map<string, Parameter> {
-    const found = new Map<string, Parameter>();
-    for (const [key, slot] of this.namedSlots()) if (slot.parameter) found.set(key, slot.parameter);
-    return found;
+    return new Map([...this.namedSlots()].flatMap(([key, slot]) => slot.named(key)));
   }
 
   /** All weights. Throws {@link ReflError} when one is empty. */
   parameters(): Parameter[] {
-    return [...this.namedSlots()].map(([, slot]) => slot.value);
+    return [...this.namedSlots()].flatMap(([, slot]) => slot.parts);
   }
 
   /** The weights that are not frozen. */
   trainableParameters(): Parameter[] {
-    return [...this.namedSlots()].filter(([, slot]) => !slot.frozen).map(([, slot]) => slot.value);
+    return [...this.namedSlots()].filter(([, slot]) => !slot.frozen).flatMap(([, slot]) => slot.parts);
   }
 
-  /** All weights by key: the module's own tensors, not copies. Throws {@link ReflError} when one is empty. */
+  /**
+   * All weights by key: the module's own tensors, not copies; parts of a divided one by `key[first:last]` (`entries` gives it whole).
+   * Throws {@link ReflError} when one is empty.
+   */
   stateDict(): Map<string, Parameter> {
-    return new Map([...this.namedSlots()].map(([key, slot]) => [key, slot.value]));
+    this.parameters();
+    return this.namedParameters();
   }
 
   /** Shapes by key, with or without memory. */
@@ -163,9 +165,13 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
 
   /** Reads all weights back as file entries of the given dtype, in key order of the state dict. */
   async entries(dtype: "F32" | "F16" | "BF16" = "F32"): Promise<TensorEntry[]> {
-    const state = [...this.stateDict()];
-    const values = await readTensors(state.map(([, tensor]) => tensor));
-    return state.map(([key, tensor], i) => float32Entry(key, tensor.shape, values[i]!, dtype));
+    const slots = [...this.namedSlots()];
+    const values = await readTensors(slots.flatMap(([, slot]) => slot.parts));
+    let at = 0;
+    return slots.map(([key, { shape, parts }]) => {
+      const own = values.slice(at, (at += parts.length));
+      return float32Entry(key, shape, own.length === 1 ? own[0]! : joined(own), dtype);
+    });
   }
 
   /** Sets training mode for this module and all below. Returns this. */
@@ -205,7 +211,7 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
   ): void {
     for (const key of missing) {
       const slot = slots.get(key)!;
-      if (!slot.parameter && device) slot.initialize(device, options.seed ?? 0, key);
+      if (!slot.filled && device) slot.initialize(device, options.seed ?? 0, key);
     }
   }
 }
@@ -221,11 +227,20 @@ function setSlot(
   device: Device | undefined,
   file: string,
 ): void {
-  let parameter = slot.parameter;
-  if (!parameter) {
+  if (!slot.filled) {
     if (!device) throw new CheckpointError(file, `${key} has no memory yet: pass the device to load to`);
-    parameter = slot.fill(Tensor.empty(device, slot.shape, "f32", key), key);
+    slot.allocate(device, key);
   }
-  if (value instanceof Tensor) parameter.copy_(value);
-  else parameter.write_(value);
+  if (value instanceof Tensor) slot.copy(value);
+  else slot.write(value);
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }

@@ -2,7 +2,7 @@
 import { noGrad } from "@refl/autograd";
 import { cat, isFloat, scope, type Tensor } from "@refl/tensor";
 
-/** Elements joined into one read: 32 MiB of f32. */
+/** Elements joined into one read: 32 MiB of f32, or what the device binds where that is less. */
 const CHUNK = 8 * 2 ** 20;
 
 function groups(tensors: readonly Tensor[]): Tensor[][] {
@@ -12,7 +12,9 @@ function groups(tensors: readonly Tensor[]): Tensor[][] {
   for (const tensor of tensors) {
     if (
       open.length > 0 &&
-      (size + tensor.numel > CHUNK || tensor.dtype !== open[0]!.dtype || tensor.device !== open[0]!.device)
+      (size + tensor.numel > Math.min(CHUNK, tensor.device.largestBinding / 4) ||
+        tensor.dtype !== open[0]!.dtype ||
+        tensor.device !== open[0]!.device)
     ) {
       made.push(open);
       open = [];

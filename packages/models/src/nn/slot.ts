@@ -1,7 +1,12 @@
 /** The place of one weight in a module: its shape and how it begins, whether or not there is memory for it yet. */
 import { Parameter } from "@refl/autograd";
-import { type Device, ReflError, type Shape, ShapeError, Tensor } from "@refl/tensor";
+import { type Device, numel, ReflError, type Shape, ShapeError, Tensor } from "@refl/tensor";
 import { drawInitial, type Initializer, weightStream } from "./init.ts";
+
+export interface SlotOptions {
+  /** A weight that exceeds the device's largest binding is kept as several, of even numbers of rows; layers then take `parts`. Default false. */
+  readonly divisible?: boolean;
+}
 
 /**
  * A module is built of slots without memory, so that a model of any size can be made, counted and compared with a checkpoint; `initialize` or a
@@ -10,28 +15,52 @@ import { drawInitial, type Initializer, weightStream } from "./init.ts";
 export class ParameterSlot {
   readonly shape: Shape;
   readonly initializer: Initializer;
-  #parameter: Parameter | null = null;
+  readonly divisible: boolean;
+  #parts: readonly Parameter[] = [];
   #frozen = false;
 
-  constructor(shape: Shape, initializer: Initializer) {
+  constructor(shape: Shape, initializer: Initializer, { divisible = false }: SlotOptions = {}) {
     this.shape = shape;
     this.initializer = initializer;
+    this.divisible = divisible;
   }
 
-  /** The weight. Throws {@link ReflError} (code `no-weights`) while the slot is empty. */
+  /** The weight. Throws {@link ReflError}: `no-weights` while the slot is empty, `divided-weight` where it is kept as several. */
   get value(): Parameter {
-    if (!this.#parameter) {
+    const { parts } = this;
+    if (parts.length > 1) {
+      const text = `a weight [${this.shape.join(", ")}] exceeds the device's largest binding and is kept in ${parts.length} parts`;
+      throw new ReflError("divided-weight", text);
+    }
+    return parts[0]!;
+  }
+
+  /** The weight in its parts along the first axis: one, unless it is divided. Throws {@link ReflError} (code `no-weights`) while the slot is empty. */
+  get parts(): readonly Parameter[] {
+    if (!this.#parts.length) {
       throw new ReflError(
         "no-weights",
         `a weight [${this.shape.join(", ")}] has no values yet: call initialize or loadStateDict first`,
       );
     }
-    return this.#parameter;
+    return this.#parts;
   }
 
-  /** The weight, or null while the slot is empty. */
-  get parameter(): Parameter | null {
-    return this.#parameter;
+  /** Whether there is memory. */
+  get filled(): boolean {
+    return this.#parts.length > 0;
+  }
+
+  /** Parts by name: `key` itself, or `key[first:last]` with the rows of each where the weight is divided. Nothing while the slot is empty. */
+  named(key: string): [name: string, part: Parameter][] {
+    if (this.#parts.length < 2) return this.#parts.map((part) => [key, part]);
+    let first = 0;
+    return this.#parts.map((part) => {
+      const last = first + part.shape[0]!;
+      const name = `${key}[${first}:${last}]`;
+      first = last;
+      return [name, part];
+    });
   }
 
   get frozen(): boolean {
@@ -41,7 +70,7 @@ export class ParameterSlot {
   /** A frozen weight is a constant to the tape: nothing is recorded or computed for its gradient. */
   set frozen(frozen: boolean) {
     this.#frozen = frozen;
-    if (this.#parameter) this.#parameter.requiresGrad = !frozen;
+    for (const part of this.#parts) part.requiresGrad = !frozen;
   }
 
   /** Puts the memory of a tensor of the slot's shape here, in place of what was here before. The tensor's own handle is disposed. */
@@ -49,23 +78,64 @@ export class ParameterSlot {
     if (tensor.shape.join() !== this.shape.join()) {
       throw new ShapeError(label, [this.shape, tensor.shape], "a weight must have its slot's shape");
     }
-    const parameter = new Parameter(tensor, label);
-    parameter.requiresGrad = !this.#frozen;
-    this.empty();
-    this.#parameter = parameter;
-    return parameter;
+    return this.#take([tensor], label)[0]!;
+  }
+
+  /** Memory on the device in place of what was here, its content undefined; several parts where the slot is divisible and has to be divided. */
+  allocate(device: Device, label: string): readonly Parameter[] {
+    const rows = this.shape[0] ?? 1;
+    const rowBytes = (4 * numel(this.shape)) / Math.max(1, rows);
+    // A part begins at a whole vec4 of the table, so that counters of random blocks and copies stay aligned.
+    const most = Math.max(4, Math.floor(device.largestBinding / rowBytes / 4) * 4);
+    const count = this.divisible && rows > most ? Math.ceil(rows / most) : 1;
+    const each = count > 1 ? Math.ceil(rows / count / 4) * 4 : rows;
+    const shapes = count > 1 ? Array.from({ length: count }, (_, i) => Math.min(each, rows - i * each)) : null;
+    const empty = (shape: Shape): Tensor => Tensor.empty(device, shape, "f32", label);
+    const made = shapes ? shapes.map((height) => empty([height, ...this.shape.slice(1)])) : [empty(this.shape)];
+    return this.#take(made, label);
+  }
+
+  /** Sets the weight's values in row-major order. */
+  write(values: Float32Array): void {
+    let at = 0;
+    for (const part of this.parts) {
+      part.write_(values.subarray(at, at + part.numel));
+      at += part.numel;
+    }
+  }
+
+  /** Sets the weight to a tensor of its shape. */
+  copy(value: Tensor): void {
+    if (this.parts.length === 1) {
+      this.parts[0]!.copy_(value);
+      return;
+    }
+    let first = 0;
+    for (const part of this.parts) {
+      const last = first + part.shape[0]!;
+      using rows = value.slice(0, first, last);
+      part.copy_(rows);
+      first = last;
+    }
   }
 
   /** Fills the slot with its initial values, a function of the seed and the name alone. */
-  initialize(device: Device, seed: number, name: string): Parameter {
-    const made = Tensor.empty(device, this.shape, "f32", name);
-    made.write_(drawInitial(this.initializer, this.shape, weightStream(seed, name)));
-    return this.fill(made, name);
+  initialize(device: Device, seed: number, name: string): void {
+    this.allocate(device, name);
+    this.write(drawInitial(this.initializer, this.shape, weightStream(seed, name)));
   }
 
   /** Gives the memory back; the slot is empty again. */
   empty(): void {
-    this.#parameter?.dispose();
-    this.#parameter = null;
+    for (const part of this.#parts) part.dispose();
+    this.#parts = [];
+  }
+
+  #take(tensors: readonly Tensor[], label: string): readonly Parameter[] {
+    const parts = tensors.map((tensor) => new Parameter(tensor, label));
+    for (const part of parts) part.requiresGrad = !this.#frozen;
+    this.empty();
+    this.#parts = parts;
+    return parts;
   }
 }

@@ -1,49 +1,17 @@
 /** Every model at a small size against PyTorch: outputs, gradients of inputs and of all weights within 1e-4. */
-import { backward, gradOf, requireGrad } from "@refl/autograd";
-import { crossEntropy, type Device, scope, type Tensor, tensor } from "@refl/tensor";
+import { gradOf, requireGrad } from "@refl/autograd";
+import { crossEntropy, type Device, scope, tensor } from "@refl/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
 import { testDevice } from "../../../tensor/test/device.ts";
 import { BlipPretrainingModel, BlipRewardModel } from "../../src/models/blip.ts";
 import { CLIPTextModel } from "../../src/models/clip-text.ts";
 import { UNet2DConditionModel } from "../../src/models/unet.ts";
-import { deviation, expectGradients, Golden, goldenConfig, tooFar } from "./golden.ts";
-
-const TOLERANCE = 1e-4;
+import { check, deviation, expectGradients, Golden, goldenConfig, read, TOLERANCE, tooFar } from "./golden.ts";
 
 let device: Device;
 beforeAll(async () => {
   device = await testDevice();
 });
-
-async function read(x: Tensor): Promise<Float32Array> {
-  return (await x.data()) as Float32Array;
-}
-
-/** Runs a case: `forward` gives outputs by name; those with a cotangent make the loss. Compares outputs and gradients of `inputs`. */
-async function check(
-  golden: Golden,
-  inputs: Record<string, Tensor>,
-  forward: () => Record<string, Tensor>,
-): Promise<void> {
-  const outputs = scope(() => {
-    const made = forward();
-    const terms = Object.entries(made)
-      .filter(([name]) => golden.entries.has(`cotangent.${name}`))
-      .map(([name, output]) => output.mul(golden.tensor(device, `cotangent.${name}`)).sum());
-    backward(terms.reduce((a, b) => a.add(b)));
-    return made;
-  });
-  const deviations = new Map<string, number>();
-  for (const [name, output] of Object.entries(outputs)) {
-    deviations.set(`output.${name}`, deviation(await read(output), golden.values(`output.${name}`)));
-    output.dispose();
-  }
-  for (const [name, input] of Object.entries(inputs)) {
-    if (!golden.entries.has(`grad.${name}`)) continue;
-    deviations.set(`grad.${name}`, deviation(await read(gradOf(input)!), golden.values(`grad.${name}`)));
-  }
-  expect(tooFar(deviations, TOLERANCE)).toEqual({});
-}
 
 function blipConfig(name: string): Record<string, unknown> {
   const { vision, text, embed_dim, head, mean, std } = goldenConfig(name)["model"] as Record<string, unknown>;
@@ -63,7 +31,7 @@ describe("UNet2DConditionModel", () => {
     const sample = requireGrad(golden.tensor(device, "input.sample"));
     const encoder_hidden_states = requireGrad(golden.tensor(device, "input.encoder_hidden_states"));
     const timesteps = golden.tensor(device, "input.timestep").to("f32");
-    await check(golden, { sample, encoder_hidden_states }, () => ({
+    await check(device, golden, { sample, encoder_hidden_states }, () => ({
       sample: unet.forward(sample, timesteps, encoder_hidden_states),
     }));
     return { golden, unet };
@@ -134,7 +102,7 @@ test("CLIPTextModel", async () => {
   const model = new CLIPTextModel(goldenConfig("clip_text_tiny")["model"]);
   model.loadStateDict(golden.weights(), { device });
   const ids = golden.tensor(device, "input.input_ids");
-  await check(golden, {}, () => ({ last_hidden_state: model.forward(ids) }));
+  await check(device, golden, {}, () => ({ last_hidden_state: model.forward(ids) }));
   await expectGradients(golden, model.namedParameters(), TOLERANCE);
   model.dispose();
 });
@@ -152,7 +120,7 @@ describe("BLIP", () => {
     const model = new BlipRewardModel(blipConfig(name)).eval();
     model.loadStateDict(golden.weights(), { device });
     const { image, ids, mask } = pairs(golden);
-    await check(golden, { image }, () => {
+    await check(device, golden, { image }, () => {
       const image_embeds = model.encodeImage(image);
       const raw = model.rawReward(image_embeds, ids, mask);
       return { image_embeds, raw, reward: model.normalise(raw), hidden: model.blip.features(image_embeds, ids, mask) };
@@ -170,7 +138,7 @@ describe("BLIP", () => {
     model.loadStateDict(golden.weights("blip."), { device });
     const { image, ids, mask } = pairs(golden);
     const diagonal = tensor(device, Int32Array.of(0, 1, 2));
-    await check(golden, { image }, () => {
+    await check(device, golden, { image }, () => {
       const features = model.itcFeatures(model.visual_encoder.forward(image), ids, mask);
       const logits = model.itcLogits(features);
       const loss = crossEntropy(logits, diagonal)
@@ -189,7 +157,7 @@ describe("BLIP", () => {
     model.loadStateDict(golden.weights("blip."), { device });
     const { image, ids, mask } = pairs(golden);
     const labels = golden.tensor(device, "input.labels");
-    await check(golden, { image }, () => {
+    await check(device, golden, { image }, () => {
       const logits = model.forward(image, ids, mask);
       return { logits, loss: crossEntropy(logits, labels) };
     });

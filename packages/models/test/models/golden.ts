@@ -1,8 +1,8 @@
 /** Golden files of PyTorch's results: their configs, inputs, weights and expected tensors, and the comparison with ours. */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { gradOf } from "@refl/autograd";
-import { type Device, type Tensor, tensor } from "@refl/tensor";
+import { backward, gradOf } from "@refl/autograd";
+import { type Device, scope, type Tensor, tensor } from "@refl/tensor";
 import { expect } from "vitest";
 import { bytesSource } from "../../src/formats/byte-source.ts";
 import { entryToFloat32 } from "../../src/formats/entries.ts";
@@ -79,6 +79,40 @@ export function deviation(found: ArrayLike<number>, expected: ArrayLike<number>)
 /** Deviations above `tolerance` by name, so that a failure lists all of them. */
 export function tooFar(deviations: ReadonlyMap<string, number>, tolerance: number): Record<string, number> {
   return Object.fromEntries([...deviations].filter(([, far]) => !(far <= tolerance)));
+}
+
+/** Of every output and gradient. */
+export const TOLERANCE = 1e-4;
+
+export async function read(x: Tensor): Promise<Float32Array> {
+  return (await x.data()) as Float32Array;
+}
+
+/** Runs a case: `forward` gives outputs by name; those with a cotangent make the loss. Compares outputs and gradients of `inputs`. */
+export async function check(
+  device: Device,
+  golden: Golden,
+  inputs: Record<string, Tensor>,
+  forward: () => Record<string, Tensor>,
+): Promise<void> {
+  const outputs = scope(() => {
+    const made = forward();
+    const terms = Object.entries(made)
+      .filter(([name]) => golden.entries.has(`cotangent.${name}`))
+      .map(([name, output]) => output.mul(golden.tensor(device, `cotangent.${name}`)).sum());
+    backward(terms.reduce((a, b) => a.add(b)));
+    return made;
+  });
+  const deviations = new Map<string, number>();
+  for (const [name, output] of Object.entries(outputs)) {
+    deviations.set(`output.${name}`, deviation(await read(output), golden.values(`output.${name}`)));
+    output.dispose();
+  }
+  for (const [name, input] of Object.entries(inputs)) {
+    if (!golden.entries.has(`grad.${name}`)) continue;
+    deviations.set(`grad.${name}`, deviation(await read(gradOf(input)!), golden.values(`grad.${name}`)));
+  }
+  expect(tooFar(deviations, TOLERANCE)).toEqual({});
 }
 
 /**

@@ -1,8 +1,13 @@
 /** Full-size models are counted and compared with their released checkpoints by shape alone, without memory for a weight. */
 import { CheckpointError, DataError } from "@refl/tensor";
 import { describe, expect, test } from "vitest";
+import { AutoencoderKL, autoencoderRename } from "../../src/models/autoencoder-kl.ts";
+import { SD1_VAE_CONFIG } from "../../src/models/autoencoder-kl-config.ts";
+import { AutoencoderTiny, taesdRename } from "../../src/models/autoencoder-tiny.ts";
 import { BlipPretrainingModel, BlipRewardModel } from "../../src/models/blip.ts";
 import { IMAGE_REWARD_CONFIG } from "../../src/models/blip-config.ts";
+import { CLIPModel } from "../../src/models/clip.ts";
+import { CLIP_VIT_L_14_CONFIG } from "../../src/models/clip-config.ts";
 import { CLIPTextModel } from "../../src/models/clip-text.ts";
 import { UNet2DConditionModel } from "../../src/models/unet.ts";
 import { goldenConfig, openGolden } from "./golden.ts";
@@ -104,6 +109,57 @@ describe("full-size configs", () => {
     const { vision, text, embed_dim } = options;
     const blip = new BlipPretrainingModel({ vision, text, embed_dim, max_length: 7 });
     expect([...blip.shapes().keys()].map((key) => `param.blip.${key}`).sort()).toEqual(stored.sort());
+  });
+
+  test("CLIP ViT-L/14", () => {
+    const model = new CLIPModel(CLIP_VIT_L_14_CONFIG);
+    const shapes = model.shapes();
+    expect(model.parameterCount()).toBe(427_616_513);
+    expect(shapes.get("vision_model.embeddings.position_embedding.weight")).toEqual([257, 1024]);
+    expect(shapes.get("vision_model.embeddings.patch_embedding.weight")).toEqual([1024, 3, 14, 14]);
+    expect(shapes.get("vision_model.pre_layrnorm.weight")).toEqual([1024]);
+    expect(shapes.get("visual_projection.weight")).toEqual([768, 1024]);
+    expect(shapes.get("logit_scale")).toEqual([]);
+    expect(new CLIPModel(model.toConfig()).config).toEqual(model.config);
+  });
+
+  test("the autoencoder of Stable Diffusion 1", () => {
+    const model = new AutoencoderKL(SD1_VAE_CONFIG);
+    const shapes = model.shapes();
+    expect(shapes.size).toBe(248);
+    expect(model.parameterCount()).toBe(83_653_863);
+    expect(model.encoder.parameterCount()).toBe(34_163_592);
+    expect(model.decoder.parameterCount()).toBe(49_490_179);
+    expect(shapes.get("decoder.mid_block.attentions.0.to_out.0.weight")).toEqual([512, 512]);
+    expect(shapes.get("decoder.up_blocks.2.resnets.0.conv_shortcut.weight")).toEqual([256, 512, 1, 1]);
+    expect(new AutoencoderKL(model.toConfig()).config).toEqual(model.config);
+    expect(autoencoderRename("encoder.mid_block.attentions.0.proj_attn.bias")).toBe(
+      "encoder.mid_block.attentions.0.to_out.0.bias",
+    );
+    expect(autoencoderRename("decoder.mid_block.attentions.0.query.weight")).toBe(
+      "decoder.mid_block.attentions.0.to_q.weight",
+    );
+  });
+
+  test("TAESD", () => {
+    const model = new AutoencoderTiny();
+    const shapes = model.shapes();
+    // taesd_encoder and taesd_decoder: 1,222,532 and 1,222,531 parameters.
+    expect(model.encoder.parameterCount()).toBe(1_222_532);
+    expect(model.decoder.parameterCount()).toBe(1_222_531);
+    expect(shapes.get(taesdRename("encoder")("14.weight"))).toEqual([4, 64, 3, 3]);
+    expect(shapes.get(taesdRename("decoder")("1.weight"))).toEqual([64, 4, 3, 3]);
+    expect(shapes.get(taesdRename("decoder")("3.conv.0.weight"))).toEqual([64, 64, 3, 3]);
+    expect(shapes.get(taesdRename("decoder")("19.bias"))).toEqual([3]);
+  });
+
+  test.each([
+    ["autoencoder_kl_tiny", (config: unknown) => new AutoencoderKL(config)],
+    ["autoencoder_tiny_tiny", (config: unknown) => new AutoencoderTiny(config)],
+    ["clip_tiny", (config: unknown) => new CLIPModel(config)],
+  ])("keys, order and shapes of %s are the reference's", (name, make) => {
+    const { model, keys } = goldenConfig(name) as { model: object; keys: [string, number[]][] };
+    expect([...make(model).shapes()]).toEqual(keys);
   });
 });
 

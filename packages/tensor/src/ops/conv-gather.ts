@@ -15,10 +15,10 @@ export function gatheredInputGrad(
   const [kh, kw] = g.kernel;
   const pixels = g.out[0] * g.out[1] * BYTES[gradient.dtype];
   const k = 4 * groupsOf(g.cout);
-  for (const channels of slices(groupsOf(g.cin), pixels * kh * kw * 4)) {
+  for (const channels of slices(gradient.device, groupsOf(g.cin), pixels * kh * kw * 4)) {
     const columns = kh * kw * 4 * channels.count;
     const w = packWeight(weight, { most: k, part: channels });
-    for (const images of slices(g.batch, pixels * Math.max(columns, k)))
+    for (const images of slices(gradient.device, g.batch, pixels * Math.max(columns, k)))
       gatherPart(g, gradient, w, images, channels, out);
     w.dispose();
   }

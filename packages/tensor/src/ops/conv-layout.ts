@@ -5,7 +5,10 @@ import { Tensor } from "../tensor.ts";
 import type { Pair } from "./conv.ts";
 
 /** Most bytes of one laid-out operand; larger batches are worked off in slices. */
-export const MOST_BYTES = 64 * 2 ** 20;
+const MOST_BYTES = 64 * 2 ** 20;
+
+/** {@link MOST_BYTES}, or what the device binds where that is less. */
+export const mostBytes = (device: Device): number => Math.min(MOST_BYTES, device.largestBinding);
 
 /** Channels as vec4s, the last one filled up with zeros. */
 export const groupsOf = (channels: number): number => Math.ceil(channels / 4);
@@ -16,9 +19,9 @@ export interface Slice {
   readonly count: number;
 }
 
-/** Even slices of `count` items of `bytes` each, within {@link MOST_BYTES} where a single item is. */
-export function slices(count: number, bytes: number): Slice[] {
-  const most = Math.max(1, Math.floor(MOST_BYTES / bytes));
+/** Even slices of `count` items of `bytes` each, within {@link mostBytes} where a single item is. */
+export function slices(device: Device, count: number, bytes: number): Slice[] {
+  const most = Math.max(1, Math.floor(mostBytes(device) / bytes));
   const each = Math.ceil(count / Math.ceil(count / most));
   return Array.from({ length: Math.ceil(count / each) }, (_, i) => ({
     first: i * each,
@@ -27,8 +30,7 @@ export function slices(count: number, bytes: number): Slice[] {
 }
 
 /** Whether a device can bind `bytes` at once. */
-export const bindable = (device: Device, bytes: number): boolean =>
-  bytes <= device.gpu.limits.maxStorageBufferBindingSize;
+export const bindable = (device: Device, bytes: number): boolean => bytes <= device.largestBinding;
 
 /** Images in the order that the products read: [count, height, width, 4 · groups], the source at (padY, padX); negative padding crops. */
 export interface Layout {

@@ -11,7 +11,7 @@ import type { Device } from "../device.ts";
 import { BYTES } from "../dtype.ts";
 import { Tensor } from "../tensor.ts";
 import type { ConvGeometry, Pair } from "./conv.ts";
-import { bindable, groupsOf, type Layout, MOST_BYTES, packImages, packWeight, slices } from "./conv-layout.ts";
+import { bindable, groupsOf, type Layout, mostBytes, packImages, packWeight, slices } from "./conv-layout.ts";
 import { copyInto } from "./copy.ts";
 import { gemm } from "./gemm.ts";
 
@@ -45,7 +45,7 @@ function product({ x, layout, stride, kernel, weight, turned, bias }: Product, o
     BIAS: bias !== null,
     VEC4: vec4,
   };
-  for (const part of slices(batch, bytes)) {
+  for (const part of slices(device, batch, bytes)) {
     const images = packImages(x, layout, part);
     const n = part.count * oh * ow;
     const params = {
@@ -159,7 +159,7 @@ export function subgroupWeightGrad(
   if (!usable(device)) return false;
   const subgroup = device.capabilities.subgroupSize;
   const area = g.height * g.width;
-  if (pointwise(g) && x.dtype === "f32" && g.batch * g.cout * g.cin * 4 <= MOST_BYTES) {
+  if (pointwise(g) && x.dtype === "f32" && g.batch * g.cout * g.cin * 4 <= mostBytes(device)) {
     const products = Tensor.empty(device, [g.batch, g.cout, g.cin], "f32");
     gemm(device, {
       m: g.cout,
@@ -180,7 +180,7 @@ export function subgroupWeightGrad(
   const layout = { height: (oh - 1) * g.stride[0] + kh, width: (4 * width4 - 1) * g.stride[1] + kw, pad: g.padding };
   const bytes = layout.height * layout.width * 4 * groups * BYTES[x.dtype];
   if (!bindable(device, bytes)) return false;
-  const batches = slices(g.batch, bytes);
+  const batches = slices(device, g.batch, bytes);
   const n4 = kh * kw * groups;
   const rows = g.cout <= 4 ? 4 : 16;
   const tiles = Math.ceil(g.cout / rows) * Math.ceil(n4 / subgroup);
@@ -189,7 +189,7 @@ export function subgroupWeightGrad(
   const each = Math.ceil(lines / Math.min(wanted, lines));
   const splits = batches.map((part) => Math.ceil((part.count * oh) / each));
   const total = splits.reduce((a, b) => a + b, 0);
-  if (total * g.cout * n4 * 16 > MOST_BYTES) return false;
+  if (total * g.cout * n4 * 16 > mostBytes(device)) return false;
   const d = ow % 4 ? widened(gradient, 4 * width4) : gradient;
   const parts = Tensor.empty(device, [total, g.cout, n4 * 4], "f32");
   let done = 0;

@@ -36,7 +36,8 @@ class AdamBase {
   readonly #partial: Tensor;
   /** First and second moments, laid out as the group's slabs. */
   readonly moments: { readonly first: readonly Tensor[]; readonly second: readonly Tensor[] };
-  options: Required<AdamOptions>;
+  /** May change between steps, all but `maxNorm`, which is a part of captured steps. */
+  options: Required<Omit<AdamOptions, "maxNorm">> & { readonly maxNorm: number };
   /** Steps taken; part of the optimiser's state. */
   steps = 0;
 
@@ -81,8 +82,14 @@ class AdamBase {
     );
   }
 
-  /** Takes one step from the accumulated gradients, which stay until `zeroGrad()`. */
+  /** Takes one step from the accumulated gradients, which stay until `zeroGrad()`: {@link prepare}, then {@link apply}. */
   step(): StepState {
+    this.prepare();
+    return this.apply();
+  }
+
+  /** The host's part of a step: counts it and writes its rates. A captured step needs it before each replay. */
+  prepare(): void {
     const { lr, betas, eps, weightDecay } = this.options;
     this.steps++;
     const [beta1, beta2] = betas;
@@ -97,6 +104,10 @@ class AdamBase {
       eps,
       weightDecay,
     ]);
+  }
+
+  /** The device's part of a step, which can be captured. */
+  apply(): StepState {
     this.#norm();
     this.group.slabs.forEach(({ values, gradients, count }, i) => {
       const storages = [
@@ -159,14 +170,25 @@ export class ExponentialMovingAverage {
     this.#decay = keep(Tensor.empty(group.slabs[0]!.values.device, [1]));
   }
 
-  /** Moves the average towards the weights. */
+  /** Moves the average towards the weights: {@link prepare}, then {@link apply}. */
   update(decay: number): void {
+    this.prepare(decay);
+    this.apply();
+  }
+
+  /** The host's part of an update: writes the decay. A captured update needs it before each replay. */
+  prepare(decay: number): void {
     this.#decay.write_([decay]);
+  }
+
+  /** The device's part of an update, which can be captured; it does nothing where `step` says that the optimiser refused its step. */
+  apply(step?: StepState): void {
+    const data = step ? [this.#decay, step.control] : [this.#decay];
     this.group.slabs.forEach(({ values, count }, i) => {
       values.device.run(
         emaKernel,
-        {},
-        [this.averages[i]!, values, this.#decay].map((t) => t.storage),
+        step ? { CONTROLLED: true } : {},
+        [this.averages[i]!, values, ...data].map((t) => t.storage),
         { count4: count / 4 },
         grid(count),
       );

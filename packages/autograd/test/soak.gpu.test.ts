@@ -12,10 +12,13 @@ const LOG_EVERY = 50;
 /** Growth of the process from a tenth of the run to its end that compiled code and garbage account for: up to 60 MiB, however long the run. */
 const HOST_BYTES = 128 * 2 ** 20;
 
-test(`${STEPS} steps`, { timeout: 60_000 + 60 * STEPS }, async () => {
+test.each([
+  { name: "op by op", replayed: false },
+  { name: "replayed", replayed: true },
+])(`${STEPS} steps $name`, { timeout: 60_000 + 60 * STEPS }, async ({ name, replayed }) => {
   const device = await testDevice();
   const before = device.memory();
-  const run = new SoakRun(device);
+  const run = new SoakRun(device, replayed);
   const losses: number[] = [];
   let afterTen = device.memory();
   let host = 0;
@@ -46,6 +49,6 @@ test(`${STEPS} steps`, { timeout: 60_000 + 60 * STEPS }, async () => {
   run.dispose();
   expect(device.memory().storages).toBe(before.storages);
   console.log(
-    `${STEPS} steps: loss ${losses[0]} → ${losses.at(-1)}, device ${inUse} bytes in ${storages} storages (peak ${peak}, reserved ${reserved}), process ${(grown / 2 ** 20).toFixed(1)} MiB more`,
+    `${STEPS} steps ${name}: loss ${losses[0]} → ${losses.at(-1)}, device ${inUse} bytes in ${storages} storages (peak ${peak}, reserved ${reserved}), process ${(grown / 2 ** 20).toFixed(1)} MiB more`,
   );
 });

@@ -1,16 +1,19 @@
 /** A small network with every kind of layer and its training loop, for the tests that run it long enough to show a leak. */
 import {
+  capture,
   conv2d,
   type Device,
   groupNorm,
   keep,
   layerNorm,
   PhiloxStream,
+  type Plan,
   randn,
   type Shape,
   scaledDotProductAttention,
   scope,
   type Tensor,
+  tensor,
 } from "@refl/tensor";
 import {
   AdamW,
@@ -42,6 +45,8 @@ const SHAPES = {
   "proj_out.bias": [3],
 } satisfies Record<string, Shape>;
 
+const WORDS = { noise: { shape: [1, 4], dtype: "u32" }, colours: { shape: [1, 4], dtype: "u32" } } as const;
+
 type Name = keyof typeof SHAPES;
 
 /** conv → group norm, SiLU → conv → attention with a residual → layer norm → linear; the goal is the picture without its noise. */
@@ -51,9 +56,11 @@ export class SoakRun {
   readonly #group: ParameterGroup;
   readonly #optimizer: AdamW;
   readonly #average: ExponentialMovingAverage;
+  readonly #plan: Plan<typeof WORDS, { loss: Tensor }> | null;
   #step = 0;
 
-  constructor(device: Device) {
+  /** `replayed` captures the step and replays it. */
+  constructor(device: Device, replayed: boolean) {
     this.#device = device;
     const names = Object.keys(SHAPES) as Name[];
     const entries = names.map((name, i) => {
@@ -66,6 +73,7 @@ export class SoakRun {
     this.#group = new ParameterGroup(entries);
     this.#optimizer = new AdamW(this.#group, { lr: 3e-3, maxNorm: 1 });
     this.#average = new ExponentialMovingAverage(this.#group);
+    this.#plan = replayed ? capture(device, WORDS, (inputs) => this.#compute(inputs)) : null;
   }
 
   #network(x: Tensor): Tensor {
@@ -88,27 +96,41 @@ export class SoakRun {
       .reshape(...x.shape);
   }
 
+  /** The device's part of a training step: a function of random words alone. */
+  #compute({ noise, colours }: Record<"noise" | "colours", Tensor>): { loss: Tensor } {
+    const drawn = randn(this.#device, [BATCH, 3, 4, 4], noise);
+    // A picture is a plane of one colour, which the noise hides.
+    const plane = randn(this.#device, [BATCH, 3, 1, 1], colours);
+    const loss = this.#network(drawn.mul(0.5).add(plane)).sub(plane).square().mean();
+    backward(loss);
+    const step = this.#optimizer.apply();
+    this.#optimizer.zeroGrad();
+    this.#average.apply(step);
+    return { loss: loss.detach() };
+  }
+
   /** One training step. The loss stays on the device; the caller disposes of it. */
   step(): Tensor {
     this.#step++;
-    const shape = [BATCH, 3, 4, 4];
-    const stream = new PhiloxStream(2, this.#step);
-    const loss = scope(() => {
-      const noise = randn(this.#device, shape, stream);
-      // A picture is a plane of one colour, which the noise hides.
-      const colours = randn(this.#device, [BATCH, 3, 1, 1], new PhiloxStream(3, this.#step));
-      const found = this.#network(noise.mul(0.5).add(colours));
-      const squares = found.sub(colours).square().mean();
-      backward(squares);
-      return keep(squares.detach());
+    const [noise, colours] = [2, 3].map((seed) => Uint32Array.of(...new PhiloxStream(seed, this.#step).words, 0));
+    this.#optimizer.prepare();
+    this.#average.prepare(emaDecay(this.#step, 0.999));
+    if (this.#plan) return this.#plan.replay({ noise: noise!, colours: colours! }).loss.alias();
+    return scope(() => {
+      const words = [noise, colours].map((w) => tensor(this.#device, w!, [1, 4]));
+      return keep(this.#compute({ noise: words[0]!, colours: words[1]! }).loss);
     });
-    this.#optimizer.step();
-    this.#optimizer.zeroGrad();
-    this.#average.update(emaDecay(this.#step, 0.999));
-    return loss;
+  }
+
+  /** Everything that training changes. */
+  get state(): Tensor[] {
+    const { first, second } = this.#optimizer.moments;
+    const slabs = this.#group.slabs.flatMap(({ values, gradients }) => [values, gradients]);
+    return [...slabs, ...first, ...second, ...this.#average.averages];
   }
 
   dispose(): void {
+    this.#plan?.dispose();
     this.#average.dispose();
     this.#optimizer.dispose();
     this.#group.dispose();

@@ -52,8 +52,9 @@ export const emaKernel = defineKernel({
     ["e", "read_write"],
     ["w", "read"],
     ["decay", "read"],
+    ["control?CONTROLLED", "read"],
   ],
   params: { count4: "u32" },
   workgroup: [64, 1, 1],
-  variants: [{}],
+  variants: [{}, { CONTROLLED: true }],
 });

@@ -1,6 +1,15 @@
 /** What a command on the device runs in: the device as a stage of its own, the job's context on Node, and the run's folder. */
 import { nodeFolder } from "@refl/models/node";
-import { type JobContext, type Json, type Run, type RunEvent, type RunSink, recordRun, toJson } from "@refl/refl";
+import {
+  type JobContext,
+  type Json,
+  type Run,
+  type RunEvent,
+  type RunSink,
+  recordRun,
+  type StageName,
+  toJson,
+} from "@refl/refl";
 import {
   createRunFolder,
   hostPeakBytes,
@@ -53,18 +62,24 @@ export interface OpenedRun {
   readonly resumed: boolean;
 }
 
+/** A run to go on with, and the stage whose steps its checkpoints count. */
+export interface ResumedRun {
+  readonly folder: string;
+  readonly stage: StageName;
+}
+
 /**
  * A new run folder, or with `resume` that folder, its metrics cut to its latest checkpoint. The resolved config is written either way:
  * a resumed run may have been given more steps.
  */
-export async function openRun(config: RunPlace, resume: string | undefined): Promise<OpenedRun> {
+export async function openRun(config: RunPlace, resume?: ResumedRun): Promise<OpenedRun> {
   const json: Json = toJson(config);
   const options = config.keepCheckpoints === undefined ? {} : { keep: config.keepCheckpoints };
   if (resume === undefined)
     return { sink: await createRunFolder(config.out, config.name, json, options), resumed: false };
-  const sink = await openRunFolder(resume, options);
+  const sink = await openRunFolder(resume.folder, options);
   const checkpoint = await sink.findLatestCheckpoint();
-  await sink.truncateMetrics(checkpoint?.step ?? 0);
+  await sink.truncateMetrics(resume.stage, checkpoint?.step ?? 0);
   await sink.writeConfig(json);
   return { sink, resumed: checkpoint !== undefined };
 }
@@ -72,7 +87,7 @@ export async function openRun(config: RunPlace, resume: string | undefined): Pro
 /** Runs a job on the device with its events kept in the run's folder, of which nothing stays when the job fails before it began. */
 export function recordedJob<Result>(
   config: RunPlace,
-  resume: string | undefined,
+  resume: ResumedRun | undefined,
   signal: AbortSignal,
   job: (context: JobContext, run: OpenedRun) => Run<Result>,
 ): Run<Result> {

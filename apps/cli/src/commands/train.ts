@@ -5,6 +5,7 @@ import {
   runTrainBase,
   runTrainRefl,
   runTrainReward,
+  type StageName,
   taskNamed,
   tasteNamed,
   trainBaseConfig,
@@ -13,9 +14,9 @@ import {
 } from "@refl/refl";
 import { partsOfFolder, readPictures, readRankings } from "@refl/refl/node";
 import type { Command } from "commander";
-import { addConfigOptions, readConfig } from "../config-options.ts";
+import { addConfigOptions, type ConfigFlags, readConfig } from "../config-options.ts";
 import { drive } from "../drive.ts";
-import { recordedJob, withResult } from "../job.ts";
+import { type ResumedRun, recordedJob, withResult } from "../job.ts";
 import type { CommandSlot } from "../program.ts";
 
 /** The training part of a folder of own pictures, brought to a task's size; `undefined` without a folder. */
@@ -28,6 +29,10 @@ async function ownExamples(folder: string | undefined, task: string): Promise<Ex
   return listExamples(folder, size, pictures);
 }
 
+/** The run that `--resume` names; its checkpoints count the steps of `stage`. */
+const resumedRun = ({ resume }: ConfigFlags, stage: StageName): ResumedRun | undefined =>
+  resume === undefined ? undefined : { folder: resume, stage };
+
 function addBase(parent: Command, act: CommandSlot["act"]): void {
   const command = parent.command("base").description("train a text-to-image model on captioned pictures");
   const flags = addConfigOptions(command, trainBaseConfig, { resume: true });
@@ -35,9 +40,8 @@ function addBase(parent: Command, act: CommandSlot["act"]): void {
     act(async (context) => {
       const config = await readConfig(trainBaseConfig, flags);
       const examples = await ownExamples(config.data, config.task);
-      const { resume } = flags;
       await drive(context, (signal) =>
-        recordedJob(config, resume, signal, (job, { resumed }) =>
+        recordedJob(config, resumedRun(flags, "base"), signal, (job, { resumed }) =>
           withResult(runTrainBase(config, job, { resume: resumed, ...(examples ? { examples } : {}) })),
         ),
       );
@@ -48,7 +52,7 @@ function addBase(parent: Command, act: CommandSlot["act"]): void {
 
 function addReward(parent: Command, act: CommandSlot["act"]): void {
   const command = parent.command("reward").description("train a reward model on ranked pictures");
-  const flags = addConfigOptions(command, trainRewardConfig);
+  const flags = addConfigOptions(command, trainRewardConfig, { resume: true });
   command.action(() =>
     act(async (context) => {
       const config = await readConfig(trainRewardConfig, flags);
@@ -56,7 +60,9 @@ function addReward(parent: Command, act: CommandSlot["act"]): void {
       tasteNamed(config.taste, task);
       const rankings = config.comparisons === undefined ? undefined : await readRankings(config.comparisons, task.size);
       await drive(context, (signal) =>
-        recordedJob(config, undefined, signal, (job) => runTrainReward(config, job, rankings)),
+        recordedJob(config, resumedRun(flags, "reward"), signal, (job, { resumed }) =>
+          runTrainReward(config, job, { resume: resumed, ...(rankings ? { rankings } : {}) }),
+        ),
       );
       return undefined;
     }),
@@ -72,7 +78,7 @@ function addRefl(parent: Command, act: CommandSlot["act"]): void {
       tasteNamed(config.taste, taskNamed(config.task));
       const examples = await ownExamples(config.data, config.task);
       await drive(context, (signal) =>
-        recordedJob(config, flags.resume, signal, (job, { resumed }) =>
+        recordedJob(config, resumedRun(flags, "refl"), signal, (job, { resumed }) =>
           runTrainRefl(config, job, { resume: resumed, ...(examples ? { examples } : {}) }),
         ),
       );

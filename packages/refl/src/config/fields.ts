@@ -63,11 +63,15 @@ export const dataEntry = {
   data: v.optional(text("Folder of own pictures with captions.jsonl, used instead of the task's pictures")),
 };
 
-/** How often a run saves and shows. */
-export const cadenceEntries = (saveEvery: number, sampleEvery: number) => ({
+/** How often a run saves, and how much it keeps. */
+export const checkpointEntries = (saveEvery: number) => ({
   saveEvery: v.optional(count("Steps between checkpoints"), saveEvery),
-  sampleEvery: v.optional(count("Steps between sample grids (fixed prompts, fixed seeds, EMA weights)"), sampleEvery),
   keepCheckpoints: v.optional(count("Checkpoints to keep; the best one is kept besides"), 3),
+});
+
+/** How often a run shows pictures. */
+export const sampleEveryEntry = (sampleEvery: number) => ({
+  sampleEvery: v.optional(count("Steps between sample grids (fixed prompts, fixed seeds, EMA weights)"), sampleEvery),
 });
 
 /** Learning rate over the steps. */

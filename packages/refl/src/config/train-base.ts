@@ -1,7 +1,7 @@
 /** The config of `train base`: training a text-to-image model on captioned pictures. */
 import * as v from "valibot";
 import {
-  cadenceEntries,
+  checkpointEntries,
   choice,
   count,
   dataEntry,
@@ -9,6 +9,7 @@ import {
   optimizerEntries,
   positive,
   runEntries,
+  sampleEveryEntry,
   samplerEntries,
   taskEntries,
 } from "./fields.ts";
@@ -49,7 +50,8 @@ export const TrainBaseSchema = v.strictObject({
   ),
   minSnrGamma: v.optional(positive("Gamma of the min-snr weighting (Hang et al. 2023)"), 5),
   ...samplerEntries,
-  ...cadenceEntries(500, 500),
+  ...checkpointEntries(500),
+  ...sampleEveryEntry(500),
 });
 
 /** The resolved config of `train base`. */

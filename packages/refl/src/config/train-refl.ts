@@ -1,7 +1,7 @@
 /** The config of `train refl`: fine-tuning a text-to-image model by the reward's gradient. */
 import * as v from "valibot";
 import {
-  cadenceEntries,
+  checkpointEntries,
   choice,
   count,
   dataEntry,
@@ -11,6 +11,7 @@ import {
   optimizerEntries,
   positive,
   runEntries,
+  sampleEveryEntry,
   samplerEntries,
   TASTE_NAMES,
   taskEntries,
@@ -77,7 +78,8 @@ export const TrainReflSchema = v.strictObject({
   taste: v.optional(choice(TASTE_NAMES, "The taste by which the judge's early stop looks"), "judge"),
   ...reflTrainingEntries,
   ...samplerEntries,
-  ...cadenceEntries(25, 25),
+  ...checkpointEntries(25),
+  ...sampleEveryEntry(25),
 });
 
 /** The resolved config of `train refl`. */

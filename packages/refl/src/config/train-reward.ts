@@ -1,6 +1,7 @@
 /** The config of `train reward`: training a reward model on ranked pictures. */
 import * as v from "valibot";
 import {
+  checkpointEntries,
   choice,
   count,
   optimizerEntries,
@@ -51,7 +52,7 @@ export const TrainRewardSchema = v.strictObject({
   ),
   ...rewardTrainingEntries,
   ...samplerEntries,
-  keepCheckpoints: v.optional(count("Checkpoints to keep; the best one is kept besides"), 3),
+  ...checkpointEntries(50),
 });
 
 /** The resolved config of `train reward`. */

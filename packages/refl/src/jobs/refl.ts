@@ -126,13 +126,13 @@ export async function* runTrainRefl(
       const pipeline = await TextToImagePipeline.fromFolder(base, device);
       const saved =
         arm === "refl" && sink
-          ? { ...(resume ? await latestState(sink) : {}), save: stateSaver(sink, config.saveEvery) }
+          ? { ...(resume ? await latestState(sink) : {}), save: armSaver(sink, pipeline, config.saveEvery) }
           : {};
       try {
         const message = arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward";
         results[arm] = yield* inStage(arm, message, {}, () => tuneArm({ arm, pipeline, ...common, ...saved }));
         if (signal?.aborted) break;
-        if (sink) yield* saveArm(sink, arm, pipeline, results[arm].lastStep);
+        if (sink && arm === "control") await saveControl(sink, pipeline);
       } finally {
         pipeline.dispose();
       }
@@ -144,28 +144,26 @@ export async function* runTrainRefl(
   return results;
 }
 
-/** The state in the latest checkpoint, if that one has a state: a finished arm's has a model instead. */
+/** The state in the latest checkpoint. */
 async function latestState(sink: RunSink): Promise<Pick<ArmOptions, "resume">> {
   const checkpoint = await sink.findLatestCheckpoint();
   const state = checkpoint && (await sink.readCheckpoint(checkpoint))[STATE_FILE];
   return state ? { resume: { state, name: checkpoint.path } } : {};
 }
 
-const stateSaver = (sink: RunSink, every: number): NonNullable<ReflOptions["save"]> => ({
+/** Checkpoints hold the state; the one at the end also holds the tuned model and is the run's best. */
+const armSaver = (sink: RunSink, pipeline: TextToImagePipeline, every: number): NonNullable<ReflOptions["save"]> => ({
   every,
-  write: async (step, state) => (await sink.writeCheckpoint(step, { [STATE_FILE]: state })).path,
+  write: async (step, state, tuned) => {
+    const files = new Map<string, Uint8Array>([[STATE_FILE, state]]);
+    if (tuned) await pipeline.save(memoryFolder(files, sink.location));
+    return (await sink.writeCheckpoint(step, Object.fromEntries(files), { best: tuned })).path;
+  },
 });
 
-/** The tuned model becomes the run's best checkpoint, the control's a folder beside the checkpoints. */
-async function* saveArm(sink: RunSink, arm: ReflArm, pipeline: TextToImagePipeline, step: number): Run<void> {
+/** The control's model becomes a folder beside the checkpoints. */
+async function saveControl(sink: RunSink, pipeline: TextToImagePipeline): Promise<void> {
   const files = new Map<string, Uint8Array>();
   await pipeline.save(memoryFolder(files, sink.location));
-  if (arm === "refl") {
-    yield {
-      type: "checkpoint",
-      path: (await sink.writeCheckpoint(step, Object.fromEntries(files), { best: true })).path,
-    };
-    return;
-  }
   for (const [path, bytes] of files) await sink.writeFile(`control/${path}`, bytes);
 }

@@ -8,8 +8,11 @@ import { taskNamed } from "../data/tasks.ts";
 import type { Run } from "../events.ts";
 import { rewardFromBlip, saveRewardModel, taskTokenizer } from "../models.ts";
 import { modelPreset } from "../presets.ts";
+import type { RunSink } from "../run/sink.ts";
+import type { ImageReward } from "../scorers/image-reward.ts";
 import type { RankedPictures } from "../train/pairs.ts";
-import { type RewardTrainingResult, trainRewardModel } from "../train/reward.ts";
+import { type RewardTrainingOptions, type RewardTrainingResult, trainRewardModel } from "../train/reward.ts";
+import { STATE_FILE } from "../train/session.ts";
 import type { JobContext } from "./context.ts";
 import { drawAndRank } from "./ranking.ts";
 import { inStage, type StageSeconds } from "./stage.ts";
@@ -30,11 +33,21 @@ export function splitRankings<R extends RankedPictures>(
   return { training, validation };
 }
 
-/** Trains as the config says, on the rankings given or on pictures of the base model that a simulated annotator ranks. */
+export interface TrainRewardOptions {
+  /** Ranked pictures instead of those that a simulated annotator ranks. */
+  readonly rankings?: readonly RankedPictures[];
+  /** Goes on from the latest checkpoint of the run's place. */
+  readonly resume?: boolean;
+}
+
+/**
+ * Trains as the config says, on the rankings given or on pictures of the base model that a simulated annotator ranks, and leaves the reward model in the
+ * run's place. A resumed run draws and ranks the same pictures again, since they are a function of the config.
+ */
 export async function* runTrainReward(
   config: TrainRewardConfig,
   context: JobContext,
-  rankings?: readonly RankedPictures[],
+  { rankings, resume = false }: TrainRewardOptions = {},
 ): Run<RewardTrainingResult> {
   const { device, sink, signal } = context;
   const task = taskNamed(config.task);
@@ -66,6 +79,8 @@ export async function* runTrainReward(
       }
     }
     const { training, validation } = splitRankings(ranked, config.validationShare);
+    const checkpoint = resume ? await sink?.findLatestCheckpoint() : undefined;
+    const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];
     const result = yield* inStage("reward", `${training.length} rankings`, seconds, () =>
       trainRewardModel({
         ...config,
@@ -74,18 +89,28 @@ export async function* runTrainReward(
         validation,
         heldOut: validation,
         size: task.size,
+        ...(state ? { resume: { state, name: checkpoint.path } } : {}),
+        ...(sink ? { save: rewardSaver(sink, scorer, config.saveEvery) } : {}),
         ...(signal ? { signal } : {}),
       }),
     );
-    if (sink) {
-      const files = new Map<string, Uint8Array>();
-      await saveRewardModel(scorer, memoryFolder(files, sink.location));
-      const { path } = await sink.writeCheckpoint(result.curve.length, Object.fromEntries(files), { best: true });
-      yield { type: "checkpoint", path };
-    }
     yield { type: "result", summary: result };
     return result;
   } finally {
     scorer.model.dispose();
   }
 }
+
+/** Checkpoints hold the state; the one at the end also holds the reward model and is the run's best. */
+const rewardSaver = (
+  sink: RunSink,
+  scorer: ImageReward,
+  every: number,
+): NonNullable<RewardTrainingOptions["save"]> => ({
+  every,
+  write: async (step, state, trained) => {
+    const files = new Map<string, Uint8Array>([[STATE_FILE, state]]);
+    if (trained) await saveRewardModel(scorer, memoryFolder(files, sink.location));
+    return (await sink.writeCheckpoint(step, Object.fromEntries(files), { best: trained })).path;
+  },
+});

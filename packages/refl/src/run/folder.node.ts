@@ -81,7 +81,7 @@ export class RunFolder implements RunSink {
   }
 
   /** Throws `DataError` naming the line when a line before the last one is not a record. */
-  async truncateMetrics(lastStep: number): Promise<void> {
+  async truncateMetrics(stage: StageName, lastStep: number): Promise<void> {
     const path = join(this.location, "metrics.jsonl");
     if (!(await exists(path))) return;
     const text = await readText(path);
@@ -89,14 +89,14 @@ export class RunFolder implements RunSink {
     // The text ends in a line feed unless a crash cut the last line off; what follows the last line feed is dropped either way.
     lines.pop();
     const kept = lines.filter((line, i) => {
-      let step: unknown;
+      let record: { readonly stage?: unknown; readonly step?: unknown };
       try {
-        step = (JSON.parse(line) as { step?: unknown }).step;
+        record = JSON.parse(line);
       } catch {
         throw new DataError(path, i + 1, "", "not JSON");
       }
-      if (typeof step !== "number") throw new DataError(path, i + 1, "step", "missing or not a number");
-      return step <= lastStep;
+      if (typeof record?.step !== "number") throw new DataError(path, i + 1, "step", "missing or not a number");
+      return record.stage === stage && record.step <= lastStep;
     });
     const result = kept.map((line) => line + "\n").join("");
     if (result !== text) await writeFileAtomic(path, result);

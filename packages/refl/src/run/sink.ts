@@ -45,8 +45,11 @@ export interface RunSink {
   readConfig(): Promise<Json>;
   /** Adds one line to the metrics. */
   appendMetrics(record: MetricsRecord): Promise<void>;
-  /** Drops the metrics of later steps (and a line that a crash cut off), so that a resumed run goes on where its checkpoint stands. */
-  truncateMetrics(lastStep: number): Promise<void>;
+  /**
+   * Keeps the metrics of a stage's first steps and drops all others (and a line that a crash cut off), so that a resumed run goes on where its
+   * checkpoint stands and writes again what it does again.
+   */
+  truncateMetrics(stage: StageName, lastStep: number): Promise<void>;
   /** Keeps a grid as a PNG under the stage's and the step's name, and gives back its path. */
   writeSamples(stage: StageName, step: number, grid: SampleGrid): Promise<string>;
   /** Writes all files or none. Afterwards only the last few checkpoints and the best one are left. */

@@ -43,8 +43,14 @@ export interface ReflOptions extends LearningRate {
   readonly validation: { readonly every: number; readonly patience: number; readonly look: () => Promise<Look> } | null;
   /** The state that a checkpoint of this arm left, to go on from. */
   readonly resume?: { readonly state: Uint8Array; readonly name: string };
-  /** Called every `every` steps and when `signal` ends the run early: `state` resumes it. */
-  readonly save?: { readonly every: number; readonly write: (step: number, state: Uint8Array) => Promise<string> };
+  /**
+   * Called every `every` steps and at the end: `state` resumes the run. With `tuned`, at an end that `signal` did not bring early, the UNet holds the
+   * weights that are kept, to be saved as the model.
+   */
+  readonly save?: {
+    readonly every: number;
+    readonly write: (step: number, state: Uint8Array, tuned: boolean) => Promise<string>;
+  };
   readonly signal?: AbortSignal;
 }
 
@@ -140,6 +146,7 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
     return seen;
   };
   const { curve } = best;
+  const { save } = options;
   try {
     if (options.resume) await resumeBest(session, best, options.resume);
     else if (validation) await look();
@@ -150,11 +157,11 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
         validation && (session.step % validation.every === 0 || session.step === steps) ? await look() : null;
       const looked = seen ? { judge: seen.judge, validationReward: seen.reward } : {};
       yield { type: "step", stage, step: session.step, total: steps, metrics: { ...metrics, ...looked } };
-      const { save } = options;
       if (save && session.step < steps && (session.step % save.every === 0 || signal?.aborted)) {
-        yield { type: "checkpoint", path: await save.write(session.step, await saveBest(session, best)) };
+        yield { type: "checkpoint", path: await save.write(session.step, await saveBest(session, best), false) };
       }
     }
+    const state = save && (session.step === steps || !signal?.aborted) ? await saveBest(session, best) : null;
     if (validation) session.restoreSnapshot(best.weights);
     else {
       const average = session.averageSnapshot();
@@ -162,6 +169,7 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
       for (const t of average) t.dispose();
     }
     adapters?.merge();
+    if (save && state) yield { type: "checkpoint", path: await save.write(session.step, state, true) };
   } finally {
     for (const t of best.weights) t.dispose();
     session.dispose();

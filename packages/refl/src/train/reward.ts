@@ -34,6 +34,16 @@ export interface RewardTrainingOptions {
   /** Share of each encoder's layers, the first ones with the embeddings, that stay as pre-training left them (the paper's 70 %). */
   readonly fixRate: number;
   readonly seed: number;
+  /** The state that a checkpoint of this run left, to go on from. */
+  readonly resume?: { readonly state: Uint8Array; readonly name: string };
+  /**
+   * Called every `every` steps and at the end: `state` resumes the run. At the end, which `signal` may bring early, `trained` says that the model holds
+   * the best weights with their normalisation, to be saved as the reward model.
+   */
+  readonly save?: {
+    readonly every: number;
+    readonly write: (step: number, state: Uint8Array, trained: boolean) => Promise<string>;
+  };
   readonly signal?: AbortSignal;
 }
 
@@ -98,8 +108,8 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   model.std = 1;
   freezeFirstLayers(model, options.fixRate);
   const session = new TrainingSession(device, model.namedParameters(), { ...options, emaDecay: null });
-  const curve: { step: number; loss: number; heldOutAccuracy: number | null }[] = [];
-  const best = { loss: Number.POSITIVE_INFINITY, weights: session.snapshot() };
+  const best: Best = { loss: Number.POSITIVE_INFINITY, curve: [], weights: session.snapshot() };
+  const { curve } = best;
   let lookedAt = 0;
   const look = async () => {
     model.eval();
@@ -112,7 +122,13 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
     }
     return heldOut;
   };
+  const { save } = options;
+  let state: Uint8Array | null = null;
   try {
+    if (options.resume) {
+      await resumeBest(session, best, options.resume);
+      lookedAt = session.step - (session.step % perEpoch);
+    }
     while (session.step < total && !signal?.aborted) {
       const step = session.step;
       const epoch = Math.floor(step / perEpoch);
@@ -126,7 +142,11 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
       if (loss !== undefined) curve.push({ step: session.step, loss, heldOutAccuracy: heldOut?.accuracy ?? null });
       const more = heldOut ? { accuracy: heldOut.accuracy, heldOutLoss: heldOut.loss } : {};
       yield { type: "step", stage: "reward", step: session.step, total, metrics: { ...metrics, ...more } };
+      if (save && session.step % save.every === 0 && session.step < total && !signal?.aborted)
+        yield { type: "checkpoint", path: await save.write(session.step, await saveBest(session, best), false) };
     }
+    // What an early end looks at below must not be known to the run that goes on.
+    if (save) state = await saveBest(session, best);
     // An abort may end an epoch early.
     if (lookedAt !== session.step) await look();
     session.restoreSnapshot(best.weights);
@@ -138,8 +158,35 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   const { mean, deviation } = await rewardStatistics(scorer, training, size);
   model.mean = mean;
   model.std = deviation;
+  if (save && state) yield { type: "checkpoint", path: await save.write(session.step, state, true) };
   const heldOut = await evaluatePairs(scorer, options.heldOut, size);
   return { heldOutAccuracy: heldOut.accuracy, heldOutPairs: heldOut.pairs, trainingPairs, mean, deviation, curve };
+}
+
+/** What the looks have found so far. */
+interface Best {
+  /** The lowest validation loss. */
+  loss: number;
+  readonly curve: RewardTrainingResult["curve"][number][];
+  /** The weights at that loss. */
+  weights: Tensor[];
+}
+
+function saveBest(session: TrainingSession, { loss, curve, weights }: Best): Promise<Uint8Array> {
+  // JSON has no ∞, which is the loss before the first look.
+  const lowest = Number.isFinite(loss) ? loss : null;
+  return session.save({ looks: JSON.stringify({ loss: lowest, curve }) }, weights);
+}
+
+async function resumeBest(
+  session: TrainingSession,
+  best: Best,
+  { state, name }: NonNullable<RewardTrainingOptions["resume"]>,
+): Promise<void> {
+  const notes = await session.load(state, name, best.weights);
+  const { loss, curve } = JSON.parse(notes.get("looks") ?? "{}");
+  best.loss = loss ?? Number.POSITIVE_INFINITY;
+  best.curve.push(...(curve ?? []));
 }
 
 /**

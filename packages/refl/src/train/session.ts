@@ -22,7 +22,7 @@ export interface SessionOptions {
 export const STATE_FILE = "training-state.safetensors";
 
 /**
- * Weights in training. The state is the weights, AdamW's moments, the moving average and the step count, all f32;
+ * Weights in training. The state is the weights, AdamW's moments, the moving average and the counts of steps and updates, all f32;
  * random numbers and data need no state, since they are functions of the seed and the step.
  */
 export class TrainingSession {
@@ -118,7 +118,8 @@ export class TrainingSession {
     const values = await readTensors([...views.values()]);
     const entries = [...views].map(([name, view], i): TensorEntry => float32Entry(name, view.shape, values[i]!, "F32"));
     for (const view of views.values()) view.dispose();
-    return writeSafetensors(entries, { ...notes, format: "refl training state", step: String(this.step) });
+    const counts = { step: String(this.step), updates: String(this.optimizer.steps) };
+    return writeSafetensors(entries, { ...notes, format: "refl training state", ...counts });
   }
 
   /** Puts a saved state back, and its snapshot into `kept`. Nothing is changed when it does not fit. @throws CheckpointError. Returns the notes. */
@@ -138,7 +139,9 @@ export class TrainingSession {
       });
       const narrow = [...file.tensors.values()].some(({ dtype }) => dtype !== "F32");
       const step = file.metadata.get("step") ?? "";
-      if (missing.length || unexpected.length || misshapen.length || narrow || !/^\d+$/.test(step)) {
+      const updates = file.metadata.get("updates") ?? "";
+      const counted = /^\d+$/.test(step) && /^\d+$/.test(updates);
+      if (missing.length || unexpected.length || misshapen.length || narrow || !counted) {
         throw new CheckpointError(name, "is not the state of this training run", { missing, unexpected, misshapen });
       }
       for (const [key, view] of views) {
@@ -146,7 +149,7 @@ export class TrainingSession {
         view.write_(new Float32Array(raw.slice().buffer));
       }
       this.step = Number(step);
-      this.optimizer.steps = this.step;
+      this.optimizer.steps = Number(updates);
       return file.metadata;
     } finally {
       for (const view of views.values()) view.dispose();

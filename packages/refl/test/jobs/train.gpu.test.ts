@@ -109,6 +109,34 @@ describe("runTrainReward", () => {
     const second = await finish(runTrainReward(config, context()));
     expect(second.result).toEqual(result);
   });
+
+  it("goes on after a stop as if there had been none, from where the stopped run already had a model", async () => {
+    const more = { ...values, epochs: 2, rankingsPerStep: 2, samplerSteps: 2, saveEvery: 2 };
+    const config = resolveConfig(trainRewardConfig, [plainSource(more, "test")]);
+    const straight = await finish(recordRun(runTrainReward(config, context()), sink));
+    const whole = sink;
+    const last = (await whole.findLatestCheckpoint())!;
+    expect([...whole.checkpoints.keys()]).toEqual([2, 4, 6]);
+    expect(last).toEqual(await whole.findBestCheckpoint());
+
+    sink = new MemorySink();
+    const stop = new AbortController();
+    await finish(recordRun(runTrainReward(config, context(stop.signal)), sink), (event) => {
+      if (event.type === "step" && event.stage === "reward" && event.step === 3) stop.abort();
+    });
+    expect([...sink.checkpoints.keys()]).toEqual([2, 3]);
+    const early = await loadRewardModel(await opened((await sink.findBestCheckpoint())!), device);
+    early.model.dispose();
+    await sink.truncateMetrics("reward", 3);
+    const resumed = await finish(recordRun(runTrainReward(config, context(), { resume: true }), sink));
+    expect(resumed.result).toEqual(straight.result);
+    const learnt = ({ metrics }: MemorySink) => metrics.filter(({ stage }) => stage === "reward");
+    expect(learnt(sink)).toEqual(learnt(whole));
+    const [files, wanted] = [sink.checkpoints.get(last.step)!, whole.checkpoints.get(last.step)!];
+    expect(Object.keys(files)).toEqual(Object.keys(wanted));
+    expect(Object.keys(files)).toEqual(expect.arrayContaining(["model.safetensors", STATE_FILE]));
+    for (const [path, bytes] of Object.entries(wanted)) expect(firstDifference(files[path]!, bytes), path).toBe(-1);
+  });
 });
 
 describe("runTrainRefl", () => {
@@ -144,6 +172,11 @@ describe("runTrainRefl", () => {
     expect(resumed.result).toEqual(straight.result);
     const [found, wanted] = [sink.checkpoints.get(4)!, whole.checkpoints.get(4)!];
     for (const [path, bytes] of Object.entries(wanted)) expect(firstDifference(found[path]!, bytes), path).toBe(-1);
+    // A run that ended in its control has the tuned arm's state and makes the control anew.
+    const again = await finish(runTrainRefl(config, context(), { resume: true }));
+    expect(again.result).toEqual(straight.result);
+    const stepped = again.events.flatMap((event) => (event.type === "step" ? [event.stage] : []));
+    expect(new Set(stepped)).toEqual(new Set(["control"]));
     const model = await TextToImagePipeline.fromFolder(await opened((await sink.findBestCheckpoint())!), device);
     const base = await TextToImagePipeline.fromFolder(shipped.base, device);
     expect(await weightsDigest(model.textEncoder)).toBe(await weightsDigest(base.textEncoder));

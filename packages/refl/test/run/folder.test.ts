@@ -83,8 +83,9 @@ describe("metrics", () => {
   it("are appended line by line and truncated to the resumed step", async () => {
     const run = await createRunFolder(root, "demo", {});
     for (let step = 1; step <= 5; step++) await run.appendMetrics({ stage: "refl", step, loss: 1 / step });
+    await run.appendMetrics({ stage: "control", step: 1, loss: 0 });
     await fs.appendFile(join(run.location, "metrics.jsonl"), '{"stage":"refl","st');
-    await run.truncateMetrics(3);
+    await run.truncateMetrics("refl", 3);
     await run.appendMetrics({ stage: "refl", step: 4, loss: 9 });
     const lines = (await fs.readFile(join(run.location, "metrics.jsonl"), "utf8")).split("\n");
     expect(lines.pop()).toBe("");
@@ -98,9 +99,9 @@ describe("metrics", () => {
 
   it("name a damaged line", async () => {
     const run = await createRunFolder(root, "demo", {});
-    await run.truncateMetrics(1);
+    await run.truncateMetrics("refl", 1);
     await fs.writeFile(join(run.location, "metrics.jsonl"), '{"step":1}\nnonsense\n{"step":2}\n');
-    await expect(run.truncateMetrics(1)).rejects.toThrow(/metrics\.jsonl:2/);
+    await expect(run.truncateMetrics("refl", 1)).rejects.toThrow(/metrics\.jsonl:2/);
   });
 
   it("keep whole lines when the disk fills up", async () => {

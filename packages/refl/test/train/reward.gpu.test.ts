@@ -8,7 +8,7 @@ import { streamOf, uniformAt } from "../../src/data/random.ts";
 import { weightsDigest } from "../../src/jobs/digest.ts";
 import type { RankedPictures } from "../../src/train/pairs.ts";
 import { evaluatePairs, type RewardTrainingOptions, trainRewardModel } from "../../src/train/reward.ts";
-import { finish, metricsOf, tinyReward } from "./tiny.ts";
+import { finish, firstDifference, metricsOf, tinyReward } from "./tiny.ts";
 
 let device: Device;
 beforeAll(async () => {
@@ -120,6 +120,55 @@ describe("trainRewardModel", () => {
     expect(digests[1]).toBe(digests[0]);
     expect(digests[2]).not.toBe(digests[0]);
     for (const { scorer } of runs) scorer.model.dispose();
+  });
+
+  it("goes on from a state as if it had never stopped, within an epoch and over steps of ties", async () => {
+    const tie = ({ prompt, rgb }: RankedPictures) => ({ prompt, rgb, ranking: rgb.map(() => 1) });
+    const training = TRAINING.map((ranking, i) => (i < 4 ? tie(ranking) : ranking)).slice(0, 9);
+    const run = async (more: Partial<RewardTrainingOptions>, stopAfter = 99) => {
+      const stop = new AbortController();
+      const states: (readonly [step: number, trained: boolean, state: Uint8Array])[] = [];
+      const write = async (step: number, state: Uint8Array, trained: boolean) => {
+        states.push([step, trained, state]);
+        return `step-${step}`;
+      };
+      const scorer = tinyReward(device);
+      const given = { training, validation: VALIDATION, heldOut: HELD_OUT, size: SIZE, epochs: 2, rankingsPerStep: 2 };
+      const rates = { lr: 2e-3, lrSchedule: "cosine", warmupSteps: 2, weightDecay: 0.01, gradientClip: 1 } as const;
+      const ended = await finish(
+        trainRewardModel({
+          ...{ ...given, ...rates, scorer, noise: 0.2, fixRate: 0, seed: 1, signal: stop.signal },
+          ...{ save: { every: 4, write }, ...more },
+        }),
+        (event) => {
+          if (event.type === "step" && event.step === stopAfter) stop.abort();
+        },
+      );
+      const digest = await weightsDigest(scorer.model);
+      scorer.model.dispose();
+      return { ...ended, states, digest };
+    };
+    const straight = await run({});
+    expect(straight.result.curve.length).toBeLessThan(10);
+    const steps = ({ states }: typeof straight) => states.map(([step, trained]) => [step, trained]);
+    expect(steps(straight)).toEqual([
+      [4, false],
+      [8, false],
+      [10, true],
+    ]);
+    const stopped = await run({}, 7);
+    expect(steps(stopped).at(-1)).toEqual([7, true]);
+    for (const { states } of [straight, stopped])
+      for (const [step, , state] of states) {
+        const resumed = await run({ resume: { state, name: `step-${step}` } });
+        expect(metricsOf(resumed.events), `${step}`).toEqual(metricsOf(straight.events).slice(step));
+        expect(resumed.result).toEqual(straight.result);
+        expect(resumed.digest).toBe(straight.digest);
+        expect(firstDifference(resumed.states.at(-1)![2], straight.states.at(-1)![2])).toBe(-1);
+      }
+    await expect(run({ resume: { state: straight.states[0]![2].subarray(0, 99), name: "cut" } })).rejects.toThrow(
+      "cut",
+    );
   });
 
   it("passes over ties, and keeps what it learnt when it is stopped within an epoch", async () => {

@@ -144,8 +144,8 @@ export class MemorySink implements RunSink {
   async appendMetrics(record: MetricsRecord): Promise<void> {
     this.metrics.push(record);
   }
-  async truncateMetrics(lastStep: number): Promise<void> {
-    const kept = this.metrics.filter(({ step }) => step <= lastStep);
+  async truncateMetrics(stage: StageName, lastStep: number): Promise<void> {
+    const kept = this.metrics.filter((record) => record.stage === stage && record.step <= lastStep);
     this.metrics.splice(0, this.metrics.length, ...kept);
   }
   async writeSamples(stage: StageName, step: number, grid: SampleGrid): Promise<string> {

@@ -1,7 +1,6 @@
 /** `train base`: from a config to a trained text-to-image model in the run's place. */
 import { memoryFolder } from "@refl/models";
 import type { TrainBaseConfig } from "../config/train-base.ts";
-import { trainPrompts } from "../data/splits/train.ts";
 import { taskNamed } from "../data/tasks.ts";
 import type { Run } from "../events.ts";
 import { newPipeline } from "../models.ts";
@@ -11,11 +10,8 @@ import { type ExampleSource, taskExamples } from "../train/examples.ts";
 import type { ObjectiveOptions } from "../train/objective.ts";
 import { STATE_FILE } from "../train/session.ts";
 import type { JobContext } from "./context.ts";
-import { sampleGrid } from "./grids.ts";
+import { trainingGrids } from "./grids.ts";
 import { inStage } from "./stage.ts";
-
-/** Prompts of the grids. */
-const GRID = 16;
 
 /** The loss that a base config asks for. */
 export function objectiveOf(
@@ -46,7 +42,6 @@ export async function* runTrainBase(
   const pipeline = newPipeline(task, device, config.seed, config.predictionType);
   const checkpoint = options.resume ? await sink?.findLatestCheckpoint() : undefined;
   const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];
-  const prompts = trainPrompts(task, GRID, 1).map((p) => p.text);
   try {
     const result = yield* inStage("base", `${config.steps} steps of ${config.batchSize} pictures`, {}, () =>
       trainBase({
@@ -56,10 +51,7 @@ export async function* runTrainBase(
         objective: objectiveOf(config),
         examples: options.examples ?? taskExamples(task),
         ...(state ? { resume: { state, name: checkpoint.path } } : {}),
-        samples: {
-          every: config.sampleEvery,
-          draw: () => sampleGrid(pipeline, prompts, 1, config.samplerSteps, config.guidance),
-        },
+        samples: trainingGrids(task, pipeline, config),
         ...(sink
           ? {
               save: {

@@ -17,6 +17,7 @@ import { type Look, type ReflOptions, type ReflResult, trainRefl } from "../trai
 import { STATE_FILE } from "../train/session.ts";
 import { objectiveOf } from "./base.ts";
 import type { JobContext } from "./context.ts";
+import { trainingGrids } from "./grids.ts";
 import { inStage } from "./stage.ts";
 
 /** Pictures of validation prompts that the judge looks at during tuning, and the seed that they are drawn from every time. */
@@ -43,6 +44,7 @@ export interface ArmOptions {
   readonly scorer: ImageReward;
   /** Pictures for the pre-training loss instead of the task's own. */
   readonly examples?: ExampleSource;
+  readonly samples?: NonNullable<ReflOptions["samples"]>;
   readonly resume?: NonNullable<ReflOptions["resume"]> | undefined;
   readonly save?: NonNullable<ReflOptions["save"]> | undefined;
   readonly signal?: AbortSignal;
@@ -57,6 +59,7 @@ export async function* tuneArm({
   pipeline,
   scorer,
   examples,
+  samples,
   resume,
   save,
   signal,
@@ -92,6 +95,7 @@ export async function* tuneArm({
     validation: config.earlyStop
       ? { every: config.earlyStop.everySteps, patience: config.earlyStop.patience, look }
       : null,
+    ...(samples ? { samples } : {}),
     ...(resume ? { resume } : {}),
     ...(save ? { save } : {}),
     ...(signal ? { signal } : {}),
@@ -130,7 +134,9 @@ export async function* runTrainRefl(
           : {};
       try {
         const message = arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward";
-        results[arm] = yield* inStage(arm, message, {}, () => tuneArm({ arm, pipeline, ...common, ...saved }));
+        const samples = trainingGrids(task, pipeline, config);
+        const options = { arm, pipeline, samples, ...common, ...saved };
+        results[arm] = yield* inStage(arm, message, {}, () => tuneArm(options));
         if (signal?.aborted) break;
         if (sink && arm === "control") await saveControl(sink, pipeline);
       } finally {

@@ -3,7 +3,7 @@ import { backward, noGrad } from "@refl/autograd";
 import { addLora, predictOriginal, previousSample, type TextToImagePipeline } from "@refl/models";
 import { full, randn, scope, type Tensor } from "@refl/tensor";
 import { intAt, streamOf } from "../data/random.ts";
-import type { Run } from "../events.ts";
+import type { Run, SampleGrid } from "../events.ts";
 import type { ImageReward } from "../scorers/image-reward.ts";
 import { type ExampleSource, exampleBatch } from "./examples.ts";
 import { denoisingLoss, type ObjectiveOptions } from "./objective.ts";
@@ -41,6 +41,8 @@ export interface ReflOptions extends LearningRate {
   readonly stage: "refl" | "control";
   /** Looks at the model (its moving average is in place) every `every` steps; training stops after `patience` looks without a better score. */
   readonly validation: { readonly every: number; readonly patience: number; readonly look: () => Promise<Look> } | null;
+  /** Pictures of fixed prompts and seeds; called before the first step and every `every` steps, with the moving average in place. */
+  readonly samples?: { readonly every: number; readonly draw: () => Promise<SampleGrid> };
   /** The state that a checkpoint of this arm left, to go on from. */
   readonly resume?: { readonly state: Uint8Array; readonly name: string };
   /**
@@ -146,10 +148,13 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
     return seen;
   };
   const { curve } = best;
-  const { save } = options;
+  const { save, samples } = options;
   try {
     if (options.resume) await resumeBest(session, best, options.resume);
-    else if (validation) await look();
+    else {
+      if (validation) await look();
+      if (samples) yield { type: "samples", stage, step: 0, grid: await session.withAverage(samples.draw) };
+    }
     while (session.step < steps && !signal?.aborted && !(validation && best.looksSince >= validation.patience)) {
       const step = session.step;
       const metrics = await session.advance(learningRate(options, step + 1, steps), () => reflLosses(options, step));
@@ -157,6 +162,8 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
         validation && (session.step % validation.every === 0 || session.step === steps) ? await look() : null;
       const looked = seen ? { judge: seen.judge, validationReward: seen.reward } : {};
       yield { type: "step", stage, step: session.step, total: steps, metrics: { ...metrics, ...looked } };
+      if (samples && (session.step % samples.every === 0 || session.step === steps))
+        yield { type: "samples", stage, step: session.step, grid: await session.withAverage(samples.draw) };
       if (save && session.step < steps && (session.step % save.every === 0 || signal?.aborted)) {
         yield { type: "checkpoint", path: await save.write(session.step, await saveBest(session, best), false) };
       }

@@ -153,6 +153,27 @@ describe("runTrainRefl", () => {
     plainSource({ ...values, samplerSteps: 2, window: 2, lr: 1e-3, earlyStop: { everySteps: 2 } }, "test"),
   ]);
 
+  it("shows the same prompts and seeds before, during and after, and goes on showing them when it is resumed", async () => {
+    const shown = resolveConfig(trainReflConfig, [plainSource({ ...config, sampleEvery: 3, earlyStop: null }, "test")]);
+    await finish(recordRun(runTrainRefl(shown, context()), sink));
+    const whole = sink;
+    const names = ["refl-0", "refl-3", "refl-4", "control-0", "control-3", "control-4"];
+    expect([...whole.samples.keys()]).toEqual(names);
+    const grid = (name: string) => whole.samples.get(name)!;
+    expect(grid("control-0")).toEqual(grid("refl-0"));
+    for (const name of names) expect(grid(name).captions).toEqual(grid("refl-0").captions);
+    expect(firstDifference(grid("refl-4").rgb, grid("refl-0").rgb)).not.toBe(-1);
+
+    sink = new MemorySink();
+    const stop = new AbortController();
+    await finish(recordRun(runTrainRefl(shown, context(stop.signal)), sink), (event) => {
+      if (event.type === "step" && event.step === 2) stop.abort();
+    });
+    await finish(recordRun(runTrainRefl(shown, context(), { resume: true }), sink));
+    expect([...sink.samples.keys()]).toEqual(names);
+    for (const name of names) expect(sink.samples.get(name), name).toEqual(grid(name));
+  });
+
   it("tunes both arms, resumes to the same bits, and leaves the model and its control", async () => {
     const straight = await finish(runTrainRefl(config, context()));
     const whole = sink;

@@ -49,9 +49,9 @@ def philox(first, count, stream, seed):
     return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
 
 
-def draw(key, shape, seed=0):
-    """The weight `key` as f32: element i takes word i of the stream (seed, FNV-1a of the key)."""
-    offset, scale = rule(key, shape)
+def draw(key, shape, seed=0, following=None):
+    """The weight `key` as f32: element i takes word i of the stream (seed, FNV-1a of the key); `following` is another rule than the key's."""
+    offset, scale = following or rule(key, shape)
     count = math.prod(shape)
     out = np.empty((count + 3) // 4 * 4, np.float32)
     stream = name_hash(key)
@@ -69,9 +69,17 @@ def weights(shapes, seed=0):
     return {key: draw(key, tuple(shape), seed).double() for key, shape in shapes.items()}
 
 
-def fill(module, prefix="", rename=lambda key: key, seed=0):
-    """Sets the parameters of a module in its own precision; the names that weights follow are `prefix` + rename(key)."""
+UNIT = (0.0, float(np.float32(2 * math.sqrt(3))))
+
+
+def unit(key, shape, seed=0):
+    """Uniform numbers of mean 0 and variance 1 as float64: inputs and cotangents of models whose weights are seeded."""
+    return draw(key, shape, seed, UNIT).double()
+
+
+def fill(module, seed=0):
+    """Sets the parameters of a module in its own precision."""
     with torch.no_grad():
         for key, value in module.named_parameters():
-            value.copy_(draw(prefix + rename(key), tuple(value.shape), seed))
+            value.copy_(draw(key, tuple(value.shape), seed))
     return module

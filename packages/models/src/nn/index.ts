@@ -22,6 +22,6 @@ export { GroupNorm, LayerNorm, unitRows } from "./norm.ts";
 export { currentRandom, namedStream, withRandom } from "./random.ts";
 export { readTensors } from "./read.ts";
 export { recomputed } from "./recompute.ts";
-export { fillSeeded, type SeededRule, seededRule, seededWeight } from "./seeded.ts";
+export { fillSeeded, type SeededRule, seededRule, seededWeight, UNIT_RULE } from "./seeded.ts";
 export { ParameterSlot, type SlotOptions } from "./slot.ts";
 export { TimestepEmbedding, Timesteps, type TimestepsOptions } from "./timestep.ts";

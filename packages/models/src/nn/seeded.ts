@@ -26,9 +26,9 @@ export function seededRule(key: string, shape: Shape): SeededRule {
   return { offset: 0, scale: Math.fround(2 * Math.sqrt(3 / numel(shape.slice(1)))) };
 }
 
-/** The weight `key` under a seed, in row-major order: element i takes word i of the Philox stream (seed, FNV-1a of the key). */
-export function seededWeight(key: string, shape: Shape, seed = 0): Float32Array {
-  const { offset, scale } = seededRule(key, shape);
+/** The weight `key` under a seed, in row-major order: element i takes word i of the Philox stream (seed, FNV-1a of the key). `rule`: default the key's. */
+export function seededWeight(key: string, shape: Shape, seed = 0, rule = seededRule(key, shape)): Float32Array {
+  const { offset, scale } = rule;
   const stream = weightStream(seed, key);
   return Float32Array.from({ length: numel(shape) }, (_, i) => {
     const scaled = Math.fround((toUniform(stream.word(i)) - 0.5) * scale);
@@ -36,9 +36,20 @@ export function seededWeight(key: string, shape: Shape, seed = 0): Float32Array 
   });
 }
 
-/** Fills all weights of a model, computed on the device; bit for bit those of {@link seededWeight}. Returns the model. */
-export function fillSeeded<Model extends Module<never[], unknown>>(model: Model, device: Device, seed = 0): Model {
-  for (const [key, slot] of model.namedSlots()) {
+/** Mean 0 and variance 1: for inputs and cotangents of models whose weights are seeded. */
+export const UNIT_RULE: SeededRule = { offset: 0, scale: Math.fround(2 * Math.sqrt(3)) };
+
+/**
+ * Fills all weights of a model, computed on the device; bit for bit those of {@link seededWeight}. A model that is part of a larger one takes that one's
+ * weights when `prefix` is its path there. Returns the model.
+ */
+export function fillSeeded<Model extends Module<never[], unknown>>(
+  model: Model,
+  device: Device,
+  { seed = 0, prefix = "" } = {},
+): Model {
+  for (const [name, slot] of model.namedSlots()) {
+    const key = prefix + name;
     const { offset, scale } = seededRule(key, slot.shape);
     const stream = weightStream(seed, key);
     let at = 0;

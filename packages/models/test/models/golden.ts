@@ -1,67 +1,11 @@
-/** Golden files of PyTorch's results: their configs, inputs, weights and expected tensors, and the comparison with ours. */
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+/** The comparison of a model's results with a golden file's. */
 import { backward, gradOf } from "@refl/autograd";
-import { type Device, scope, type Tensor, tensor } from "@refl/tensor";
+import { type Device, scope, type Tensor } from "@refl/tensor";
 import { expect } from "vitest";
-import { bytesSource } from "../../src/formats/byte-source.ts";
 import { entryToFloat32 } from "../../src/formats/entries.ts";
-import { openSafetensors, type SafetensorsFile, type TensorEntry } from "../../src/formats/safetensors.ts";
+import type { Golden } from "./golden-file.ts";
 
-const path = (file: string): string => fileURLToPath(new URL(`../golden/${file}`, import.meta.url));
-
-export function goldenConfig(name: string): Record<string, unknown> {
-  return JSON.parse(readFileSync(path(`${name}.json`), "utf8")) as Record<string, unknown>;
-}
-
-export function openGolden(name: string): Promise<SafetensorsFile> {
-  return openSafetensors(bytesSource(new Uint8Array(readFileSync(path(`${name}.safetensors`))), name));
-}
-
-/** All tensors of a case. */
-export class Golden {
-  readonly name: string;
-  readonly entries: ReadonlyMap<string, TensorEntry>;
-
-  private constructor(name: string, entries: ReadonlyMap<string, TensorEntry>) {
-    this.name = name;
-    this.entries = entries;
-  }
-
-  static async open(name: string): Promise<Golden> {
-    const entries = new Map<string, TensorEntry>();
-    for await (const entry of (await openGolden(name)).entries()) entries.set(entry.name, entry);
-    return new Golden(name, entries);
-  }
-
-  values(key: string): Float32Array {
-    return entryToFloat32(this.#entry(key));
-  }
-
-  /** A tensor of the file on the device: f32, or i32 for integers. */
-  tensor(device: Device, key: string): Tensor {
-    const entry = this.#entry(key);
-    if (entry.dtype !== "I32") return tensor(device, this.values(key), entry.shape);
-    const { buffer, byteOffset, byteLength } = entry.bytes.slice();
-    return tensor(device, new Int32Array(buffer, byteOffset, byteLength / 4), entry.shape);
-  }
-
-  /** Weights below `param.<prefix>`, by the rest of their key. */
-  weights(prefix = ""): Map<string, TensorEntry> {
-    return this.below(`param.${prefix}`);
-  }
-
-  below(prefix: string): Map<string, TensorEntry> {
-    const found = [...this.entries].filter(([key]) => key.startsWith(prefix));
-    return new Map(found.map(([key, entry]) => [key.slice(prefix.length), entry]));
-  }
-
-  #entry(key: string): TensorEntry {
-    const entry = this.entries.get(key);
-    if (!entry) throw new Error(`${this.name} has no ${key}`);
-    return entry;
-  }
-}
+export { Golden, goldenConfig, openGolden } from "./golden-file.ts";
 
 /** Largest |difference| over the largest |expected|; absolute where all that is expected is rounding noise. */
 export function deviation(found: ArrayLike<number>, expected: ArrayLike<number>): number {

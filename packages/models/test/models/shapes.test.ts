@@ -123,6 +123,27 @@ describe("full-size configs", () => {
     expect(new CLIPModel(model.toConfig()).config).toEqual(model.config);
   });
 
+  test("CLIP configs as transformers wrote them", () => {
+    const kept = { return_dict: true, torchscript: false, bad_words_ids: null, temperature: 1, id2label: { 0: "a" } };
+    const text = { ...kept, model_type: "clip_text_model", dropout: 0, projection_dim: 768, eos_token_id: 2 };
+    const vision = { ...kept, model_type: "clip_vision_model", dropout: 0, projection_dim: 768 };
+    const model = new CLIPModel({
+      ...kept,
+      model_type: "clip",
+      projection_dim: 768,
+      initializer_factor: 1,
+      torch_dtype: "float32",
+      text_config: { ...text, hidden_size: 512, num_attention_heads: 12 },
+      text_config_dict: { hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12 },
+      vision_config: { ...vision, ...CLIP_VIT_L_14_CONFIG.vision_config },
+    });
+    expect(model.parameterCount()).toBe(427_616_513);
+    expect(() => new CLIPModel({ vision_config: { patch_size: 9 } }, "a.json")).toThrow(
+      /a\.json: vision_config.*patch_size.*does not divide/,
+    );
+    expect(() => new CLIPModel({ vision_config: { patchsize: 9 } })).toThrow(/patch_size/);
+  });
+
   test("the autoencoder of Stable Diffusion 1", () => {
     const model = new AutoencoderKL(SD1_VAE_CONFIG);
     const shapes = model.shapes();

@@ -2,7 +2,7 @@
 import { DataError } from "@refl/tensor";
 import type { ModelFolder, WritableModelFolder } from "../formats/folder.ts";
 import type { JsonObject } from "../formats/json.ts";
-import type { EncodeOptions, Encoding, Tokenizer } from "./tokenizer.ts";
+import { type EncodeOptions, type Encoding, frame, type Tokenizer } from "./tokenizer.ts";
 import {
   parseTokenizerJson,
   toTokenizerConfigJson,
@@ -35,6 +35,7 @@ export function splitWords(text: string): string[] {
 }
 
 export class WordTokenizer implements Tokenizer {
+  readonly className = "PreTrainedTokenizerFast";
   readonly vocab: readonly string[];
   readonly maxLength: number;
   readonly startId: number;
@@ -137,22 +138,14 @@ export class WordTokenizer implements Tokenizer {
    */
   encode(text: string, options: EncodeOptions = {}): Encoding {
     const { maxLength = this.maxLength, padding = "max_length" } = options;
-    if (!Number.isInteger(maxLength) || maxLength < 2) {
-      throw new DataError("tokenizer", 0, "maxLength", `${maxLength} leaves no room for the start and end tokens`);
-    }
-    const words = splitWords(text);
-    const kept = Math.min(words.length, maxLength - 2);
-    const ids = new Int32Array(padding === "max_length" ? maxLength : kept + 2).fill(this.padId);
-    const unknown = new Set<string>();
-    ids[0] = this.startId;
-    for (const [i, word] of words.entries()) {
+    const unknown: string[] = [];
+    const tokens = splitWords(text).map((word) => {
       const id = this.#wordId(word);
-      if (id === undefined) unknown.add(word);
-      if (i < kept) ids[i + 1] = id ?? this.unknownId;
-    }
-    ids[kept + 1] = this.endId;
-    const mask = new Uint8Array(ids.length).fill(1, 0, kept + 2);
-    return { ids, mask, unknown: [...unknown], truncated: kept < words.length };
+      if (id === undefined) unknown.push(word);
+      return id ?? this.unknownId;
+    });
+    const special = { start: this.startId, end: this.endId, pad: this.padId };
+    return frame(tokens, unknown, special, maxLength, padding);
   }
 
   /** The words of ids, joined by spaces, special tokens left out unless asked for. */

@@ -47,6 +47,7 @@ export * from "./scorers/image-reward.ts";
 export * from "./train/base.ts";
 export * from "./train/blip.ts";
 export * from "./train/examples.ts";
+export * from "./train/graded.ts";
 export * from "./train/objective.ts";
 export * from "./train/pairs.ts";
 export * from "./train/refl.ts";

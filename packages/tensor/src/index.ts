@@ -52,6 +52,14 @@ export {
   Plan,
   type PlanMemory,
 } from "./plan/plan.ts";
+export {
+  type HostTensor,
+  type HostTensors,
+  ReplayedFunction,
+  type ReplayedOptions,
+  toDevice,
+  type Variant,
+} from "./plan/replayed.ts";
 export type { MemoryReport, Storage } from "./pool.ts";
 export type { KernelTime } from "./profile.ts";
 export { type History, keep, scope, trackHistory } from "./scope.ts";

@@ -11,6 +11,7 @@ import {
   layerNorm,
   PhiloxStream,
   Plan,
+  ReplayedFunction,
   randn,
   resize,
   type Shape,
@@ -278,5 +279,52 @@ describe("verify", () => {
     changed({ weight: other }, "is another tensor");
     other.dispose();
     first.dispose();
+  });
+});
+
+describe("a replayed function", () => {
+  const host = (values: number[], shape: Shape = [values.length]) => ({ x: { values, shape } });
+
+  it("is captured once for each variant and shape, and gives what its code gives", async () => {
+    const runs: string[] = [];
+    using twice = new ReplayedFunction(
+      device,
+      ({ x }: { readonly x: Tensor }, factor: number) => {
+        runs.push(`${factor}:${x.shape}`);
+        return { y: x.mul(factor) };
+      },
+      { label: "twice" },
+    );
+    const call = async (values: number[], factor: number) => [...(await twice.call(host(values), factor).y.data())];
+    expect(await call([1, 2], 2)).toEqual([2, 4]);
+    expect(await call([3, 4], 2)).toEqual([6, 8]);
+    expect(await call([3, 4], 3)).toEqual([9, 12]);
+    expect(await call([3, 4, 5], 3)).toEqual([9, 12, 15]);
+    expect(await call([5, 6], 2)).toEqual([10, 12]);
+    expect(runs).toEqual(["2:2", "3:2", "3:3"]);
+    expect(twice.plans).toHaveLength(3);
+  });
+
+  it("runs rare shapes op by op first, and keeps no more plans than it may", async () => {
+    let runs = 0;
+    using sum = new ReplayedFunction(
+      device,
+      ({ x }: { readonly x: Tensor }, _: null) => {
+        runs++;
+        return { y: x.sum() };
+      },
+      { label: "sum", eagerCalls: 1, mostPlans: 2 },
+    );
+    const call = (size: number) => sum.call(host(Array.from({ length: size }, () => 1)), null).y.item();
+    for (const size of [3, 3, 3, 4, 4, 5]) expect(await call(size)).toBe(size);
+    expect(runs).toBe(5);
+    expect(sum.plans).toHaveLength(2);
+    for (const size of [5, 5]) expect(await call(size)).toBe(size);
+    expect(sum.plans).toHaveLength(2);
+    expect(runs).toBe(6);
+    for (const size of [3, 5]) expect(await call(size)).toBe(size);
+    expect(runs).toBe(7);
+    sum.dispose();
+    expect(() => sum.call(host([1]), null)).toThrow(DisposedError);
   });
 });

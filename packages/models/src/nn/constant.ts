@@ -1,5 +1,5 @@
 /** Numbers that a module computes with and that belong to no checkpoint: PyTorch's non-persistent buffers. */
-import { type Device, keep, type Shape, type Tensor, tensor } from "@refl/tensor";
+import { constant, type Device, keep, type Shape, type Tensor } from "@refl/tensor";
 
 /** f32 values of a shape, put on a device at first use and kept there. Modules dispose those in their fields with their weights. */
 export class Constant {
@@ -16,7 +16,7 @@ export class Constant {
   on(device: Device): Tensor {
     if (this.#tensor?.device !== device) {
       this.empty();
-      this.#tensor = keep(tensor(device, this.values, this.shape));
+      this.#tensor = keep(constant(device, this.values, this.shape));
     }
     return this.#tensor!;
   }

@@ -1,6 +1,6 @@
 /** Pictures from prompts: tokenizer, text encoder, UNet, scheduler and the codec between latents and pixels, as one diffusers folder. */
 import { noGrad } from "@refl/autograd";
-import { cat, DataError, type Device, full, randn, scope, type Tensor, tensor } from "@refl/tensor";
+import { cat, DataError, type Device, full, type HostTensor, randn, scope, type Tensor, toDevice } from "@refl/tensor";
 import { type ModelFolder, subfolder, type WritableModelFolder } from "../formats/folder.ts";
 import { componentClass, type ModelIndex, modelIndexToJson, readModelIndex } from "../formats/model-index.ts";
 import { clipTextRename, POSITION_IDS } from "../formats/state-dict.ts";
@@ -147,12 +147,17 @@ export class TextToImagePipeline {
     await folder.writeJson("model_index.json", modelIndexToJson(index));
   }
 
-  /** Token ids of prompts, [prompts, tokens] i32, for training and for the text encoder. */
-  tokenize(prompts: readonly string[]): Tensor {
+  /** Token ids of prompts on the host, [prompts, tokens] i32. */
+  tokenIds(prompts: readonly string[]): HostTensor {
     const ids = new Int32Array(prompts.length * this.tokenizer.maxLength);
     for (const [i, prompt] of prompts.entries())
       ids.set(this.tokenizer.encode(prompt).ids, i * this.tokenizer.maxLength);
-    return tensor(this.device, ids, [prompts.length, this.tokenizer.maxLength]);
+    return { values: ids, shape: [prompts.length, this.tokenizer.maxLength], dtype: "i32" };
+  }
+
+  /** Token ids of prompts, [prompts, tokens] i32, for training and for the text encoder. */
+  tokenize(prompts: readonly string[]): Tensor {
+    return toDevice(this.device, { ids: this.tokenIds(prompts) }).ids;
   }
 
   /** Text states of prompts, [prompts, tokens, hidden_size]; with gradients unless inside `noGrad`. */

@@ -1,7 +1,7 @@
 /** The second judge: a classifier trained on augmented renders alone, its answers and its features' distance, beside the exact judge's. */
 import { backward, noGrad } from "@refl/autograd";
 import type { ConvClassifier } from "@refl/models";
-import { crossEntropy, type Device, scope, tensor } from "@refl/tensor";
+import { crossEntropy, type Device, type HostTensors, scope, type Tensor, tensor } from "@refl/tensor";
 import { allCombinations, JITTERS } from "../data/combinations.ts";
 import { stackPlanes } from "../data/pixels.ts";
 import type { Attributes, PictureTask } from "../data/task.ts";
@@ -97,6 +97,9 @@ export interface ClassifierOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Pictures [B, 3, S, S] in 0..1 and their classes, i32 [B]. */
+type ClassifierInputs = { readonly rgb: Tensor; readonly labels: Tensor };
+
 /** Trains the second judge on augmented renders; it never sees a generated picture. Returns its accuracy over the last tenth of the steps. */
 export async function* trainClassifier({
   device,
@@ -113,6 +116,12 @@ export async function* trainClassifier({
     gradientClip: 1,
     emaDecay: null,
   });
+  const training = session.prepare("classifier training step", ({ rgb, labels }: ClassifierInputs) => {
+    const scores = model.forward(rgb);
+    const loss = crossEntropy(scores, labels);
+    backward(loss);
+    return { loss, accuracy: scores.argmax(1).eq(labels).to("f32").mean() };
+  });
   const recent: number[] = [];
   try {
     while (session.step < steps && !signal?.aborted) {
@@ -120,18 +129,11 @@ export async function* trainClassifier({
         augmentedRender(task, seed, session.step * batchSize + i),
       );
       const rate = learningRate({ lr, lrSchedule: "cosine", warmupSteps: 20 }, session.step + 1, steps);
-      const metrics = await session.advance(rate, () => {
-        const x = tensor(device, stackPlanes(renders.map((r) => r.rgb)), [batchSize, 3, task.size, task.size]);
-        const labels = tensor(
-          device,
-          Int32Array.from(renders, (r) => r.label),
-          [batchSize],
-        );
-        const scores = model.forward(x);
-        const loss = crossEntropy(scores, labels);
-        backward(loss);
-        return { loss, accuracy: scores.argmax(1).eq(labels).to("f32").mean() };
-      });
+      const data: HostTensors<ClassifierInputs> = {
+        rgb: { values: stackPlanes(renders.map((r) => r.rgb)), shape: [batchSize, 3, task.size, task.size] },
+        labels: { values: renders.map((r) => r.label), shape: [batchSize], dtype: "i32" },
+      };
+      const metrics = await training.advance(rate, data, null);
       recent.push(metrics["accuracy"]!);
       yield { type: "step", stage: "pretrain", step: session.step, total: steps, metrics };
     }

@@ -1,21 +1,32 @@
 /** The ImageReward scorer: prompts and pictures to rewards, for reading and for gradients. */
 import { noGrad } from "@refl/autograd";
 import type { BlipRewardModel, Tokenizer } from "@refl/models";
-import { type Device, ShapeError, scope, type Tensor, tensor } from "@refl/tensor";
+import {
+  type Device,
+  type HostTensor,
+  type HostTensors,
+  ShapeError,
+  scope,
+  type Tensor,
+  tensor,
+  toDevice,
+} from "@refl/tensor";
 
-/** Texts as padded token ids and attention masks (1 = a token), both i32 [B, T]. */
-export function tokenize(
-  device: Device,
-  tokenizer: Tokenizer,
-  texts: readonly string[],
-): { ids: Tensor; mask: Tensor } {
+/** Token ids and attention masks (1 = a token), both i32 [B, T]. */
+export type TokenTensors = { readonly ids: Tensor; readonly mask: Tensor };
+
+/** Texts as padded tokens on the host. */
+export function tokenData(tokenizer: Tokenizer, texts: readonly string[]): HostTensors<TokenTensors> {
   const encoded = texts.map((text) => tokenizer.encode(text));
   const length = encoded[0]?.ids.length ?? 0;
   const flat = (rows: ArrayLike<number>[]): Int32Array => Int32Array.from(rows.flatMap((row) => Array.from(row)));
-  return {
-    ids: tensor(device, flat(encoded.map((e) => e.ids)), [texts.length, length]),
-    mask: tensor(device, flat(encoded.map((e) => e.mask)), [texts.length, length]),
-  };
+  const rows = (values: Int32Array): HostTensor => ({ values, shape: [texts.length, length], dtype: "i32" });
+  return { ids: rows(flat(encoded.map((e) => e.ids))), mask: rows(flat(encoded.map((e) => e.mask))) };
+}
+
+/** Texts as padded tokens. */
+export function tokenize(device: Device, tokenizer: Tokenizer, texts: readonly string[]): TokenTensors {
+  return toDevice(device, tokenData(tokenizer, texts));
 }
 
 /** Pictures scored at once when reading scores. */
@@ -47,7 +58,11 @@ export class ImageReward {
 
   /** The head's own output [B], before normalisation: what training compares. */
   rawReward(prompts: readonly string[], pictures: Tensor): Tensor {
-    const { ids, mask } = tokenize(this.device, this.tokenizer, prompts);
+    return this.rawRewardOfTokens(tokenize(this.device, this.tokenizer, prompts), pictures);
+  }
+
+  /** As {@link rawReward} for prompts that are tokens already, as captured steps have them. */
+  rawRewardOfTokens({ ids, mask }: TokenTensors, pictures: Tensor): Tensor {
     return this.model.rawReward(this.imageTokens(pictures), ids, mask).reshape(-1);
   }
 

@@ -3,7 +3,7 @@ import { backward } from "@refl/autograd";
 import type { TextToImagePipeline } from "@refl/models";
 import type { Run, SampleGrid } from "../events.ts";
 import { type ExampleSource, exampleBatch } from "./examples.ts";
-import { denoisingLoss, type ObjectiveOptions } from "./objective.ts";
+import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
 import { TrainingSession } from "./session.ts";
 
@@ -36,6 +36,11 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
     ...[...pipeline.textEncoder.namedParameters()].map(([name, t]) => [`text_encoder.${name}`, t] as const),
   ];
   const session = new TrainingSession(pipeline.device, named, options);
+  const training = session.prepare("base training step", (inputs: DenoisingInputs) => {
+    const value = denoisingLoss(pipeline, inputs);
+    backward(value);
+    return { loss: value };
+  });
   let loss = Number.NaN;
   let savedAt = -1;
   try {
@@ -46,11 +51,8 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
     while (session.step < steps && !signal?.aborted) {
       const first = session.step * batchSize;
       const batch = exampleBatch(examples, seed, first, batchSize);
-      const metrics = await session.advance(learningRate(options, session.step + 1, steps), () => {
-        const value = denoisingLoss(pipeline, { ...batch, first }, seed, options.objective);
-        backward(value);
-        return { loss: value };
-      });
+      const data = denoisingData(pipeline, { ...batch, first }, seed, options.objective);
+      const metrics = await training.advance(learningRate(options, session.step + 1, steps), data, null);
       loss = metrics["loss"]!;
       const { step } = session;
       yield { type: "step", stage: "base", step, total: steps, metrics };

@@ -1,12 +1,12 @@
 /** Pre-training of a small BLIP on captioned pictures: what the reward model starts from, as the paper's starts from BLIP. */
 import { backward } from "@refl/autograd";
 import { type BlipPretrainingModel, ImagePreprocessor, type Tokenizer } from "@refl/models";
-import { cat, crossEntropy, type Device, logSoftmax, type Tensor, tensor } from "@refl/tensor";
+import { cat, crossEntropy, type Device, type HostTensors, logSoftmax, type Tensor } from "@refl/tensor";
 import { intAt, streamOf, uniformAt } from "../data/random.ts";
 import type { Run } from "../events.ts";
-import { tokenize } from "../scorers/image-reward.ts";
+import { type TokenTensors, tokenData } from "../scorers/image-reward.ts";
 import { type ExampleSource, exampleBatch } from "./examples.ts";
-import { mixNoise } from "./noise.ts";
+import { mixNoise, type NoiseInputs, noiseData } from "./noise.ts";
 import { learningRate } from "./schedule.ts";
 import { TrainingSession } from "./session.ts";
 
@@ -79,9 +79,43 @@ function contrastiveLoss(
     .mul(0.5);
 }
 
+/** What both losses are computed from. */
+type BlipInputs = NoiseInputs &
+  TokenTensors & {
+    /** Pictures [B, 3, S, S] in 0..1. */
+    readonly rgb: Tensor;
+    /** Targets of the contrastive loss, [B, B]. */
+    readonly targets: Tensor;
+    /** Tokens of the captions and then of wrong ones, [2B, T], and which of them fit their pictures, i32 [2B]. */
+    readonly bothIds: Tensor;
+    readonly bothMask: Tensor;
+    readonly answers: Tensor;
+  };
+
+/** The data of one step on examples first, first + 1, …. */
+function blipData(
+  { tokenizer, examples, seed, noise, hardNegatives }: BlipOptions,
+  { rgb, captions }: { readonly rgb: Float32Array; readonly captions: readonly string[] },
+  first: number,
+): HostTensors<BlipInputs> {
+  const count = captions.length;
+  const wrong = wrongCaptions(examples, captions, seed, first, hardNegatives);
+  const both = tokenData(tokenizer, [...captions, ...wrong]);
+  const answers = [...captions.map(() => 1), ...wrong.map((w, i) => (w === captions[i] ? 1 : 0))];
+  return {
+    rgb: { values: rgb, shape: [count, 3, examples.size, examples.size] },
+    ...noiseData(noise, seed, "pre-training noise", first, count),
+    ...tokenData(tokenizer, captions),
+    targets: { values: sharedTargets(captions), shape: [count, count] },
+    bothIds: both.ids,
+    bothMask: both.mask,
+    answers: { values: answers, shape: [2 * count], dtype: "i32" },
+  };
+}
+
 /** Trains by contrast and matching; the returned figure is the matching accuracy of the last tenth of the steps. Stops after a step once `signal` is set. */
 export async function* pretrainBlip(options: BlipOptions): Run<{ matchingAccuracy: number }> {
-  const { device, model, tokenizer, examples, steps, batchSize, seed, signal } = options;
+  const { device, model, examples, steps, batchSize, seed, signal } = options;
   model.train();
   const session = new TrainingSession(device, model.namedParameters(), {
     weightDecay: 0.01,
@@ -90,32 +124,23 @@ export async function* pretrainBlip(options: BlipOptions): Run<{ matchingAccurac
   });
   const { vision, image_mean, image_std } = model.config;
   const preprocessor = new ImagePreprocessor(vision.image_size, image_mean, image_std);
+  const training = session.prepare("BLIP pre-training step", (inputs: BlipInputs) => {
+    const pictures = mixNoise(inputs.rgb, inputs);
+    const imageTokens = model.visual_encoder.forward(preprocessor.forward(pictures));
+    const contrast = contrastiveLoss(model, imageTokens, inputs.ids, inputs.mask, inputs.targets);
+    const logits = model.itmLogits(cat([imageTokens, imageTokens]), inputs.bothIds, inputs.bothMask);
+    const matching = crossEntropy(logits, inputs.answers);
+    backward(contrast.add(matching));
+    const accuracy = logits.argmax(1).eq(inputs.answers).to("f32").mean();
+    return { loss: contrast.add(matching), contrastiveLoss: contrast, matchingLoss: matching, accuracy };
+  });
   const recent: number[] = [];
   try {
     while (session.step < steps && !signal?.aborted) {
       const first = session.step * batchSize;
       const batch = exampleBatch(examples, seed, first, batchSize);
       const lr = learningRate({ ...options, lrSchedule: "cosine" }, session.step + 1, steps);
-      const metrics = await session.advance(lr, () => {
-        const clean = tensor(device, batch.rgb, [batchSize, 3, examples.size, examples.size]);
-        const pictures = mixNoise(clean, options.noise, seed, "pre-training noise", first);
-        const imageTokens = model.visual_encoder.forward(preprocessor.forward(pictures));
-        const { ids, mask } = tokenize(device, tokenizer, batch.captions);
-        const targets = tensor(device, sharedTargets(batch.captions), [batchSize, batchSize]);
-        const contrast = contrastiveLoss(model, imageTokens, ids, mask, targets);
-        const wrong = wrongCaptions(examples, batch.captions, seed, first, options.hardNegatives);
-        const both = tokenize(device, tokenizer, [...batch.captions, ...wrong]);
-        const logits = model.itmLogits(cat([imageTokens, imageTokens]), both.ids, both.mask);
-        const labels = Int32Array.from([
-          ...batch.captions.map(() => 1),
-          ...wrong.map((w, i) => (w === batch.captions[i] ? 1 : 0)),
-        ]);
-        const answers = tensor(device, labels, [2 * batchSize]);
-        const matching = crossEntropy(logits, answers);
-        backward(contrast.add(matching));
-        const accuracy = logits.argmax(1).eq(answers).to("f32").mean();
-        return { loss: contrast.add(matching), contrastiveLoss: contrast, matchingLoss: matching, accuracy };
-      });
+      const metrics = await training.advance(lr, blipData(options, batch, first), null);
       recent.push(metrics["accuracy"]!);
       yield { type: "step", stage: "pretrain", step: session.step, total: steps, metrics };
     }

@@ -1,21 +1,34 @@
 /** Noise mixed into pictures that a model learns to compare: reward models are asked about blurred one-step pictures, which no sampler ever shows. */
-import { randn, type Tensor, tensor } from "@refl/tensor";
-import { pictureStreams, uniforms } from "./streams.ts";
+import { type HostTensors, randn, type Tensor } from "@refl/tensor";
+import { column, pictureWords, uniforms } from "./streams.ts";
 
-/**
- * √(1 − s²) x + s ε about middle grey, s uniform up to `most` for each picture, clamped to 0..1. Pictures [B, 3, H, W] in 0..1 are numbers
- * first … first + B − 1 of `use`: their noise is a function of (seed, use, number).
- */
-export function mixNoise(pictures: Tensor, most: number, seed: number, use: string, first: number): Tensor {
-  const { device } = pictures;
-  const count = pictures.shape[0]!;
+/** What noise is mixed from. */
+export type NoiseInputs = {
+  /** Factors [B, 1, 1, 1] of picture and noise. */
+  readonly keptShare: Tensor;
+  readonly noiseShare: Tensor;
+  /** Words of the noise, [B, 4] u32. */
+  readonly noise: Tensor;
+};
+
+/** Shares of noise, uniform up to `most`, for pictures first, first + 1, … of `use`: a function of (seed, use, number). */
+export function noiseData(
+  most: number,
+  seed: number,
+  use: string,
+  first: number,
+  count: number,
+): HostTensors<NoiseInputs> {
   const shares = uniforms(seed, `${use} share`, first, count).map((u) => u * most);
-  const column = (values: number[]): Tensor => tensor(device, values, [count, 1, 1, 1]);
-  const drawn = randn(device, pictures.shape, pictureStreams(seed, use, first, count), { std: 0.5 });
-  return pictures
-    .sub(0.5)
-    .mul(column(shares.map((s) => Math.sqrt(1 - s * s))))
-    .add(drawn.mul(column(shares)))
-    .add(0.5)
-    .clamp(0, 1);
+  return {
+    keptShare: column(shares.map((s) => Math.sqrt(1 - s * s))),
+    noiseShare: column(shares),
+    noise: pictureWords(seed, use, first, count),
+  };
+}
+
+/** √(1 − s²) x + s ε about middle grey, s the share of noise, clamped to 0..1. Pictures [B, 3, H, W] in 0..1. */
+export function mixNoise(pictures: Tensor, { keptShare, noiseShare, noise }: NoiseInputs): Tensor {
+  const drawn = randn(pictures.device, pictures.shape, noise, { std: 0.5 });
+  return pictures.sub(0.5).mul(keptShare).add(drawn.mul(noiseShare)).add(0.5).clamp(0, 1);
 }

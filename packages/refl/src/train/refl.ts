@@ -1,15 +1,14 @@
 /** ReFL: the reward's gradient, back through reward model, picture and one sampler step, into the diffusion model's weights. */
-import { backward, noGrad } from "@refl/autograd";
-import { addLora, predictOriginal, previousSample, type TextToImagePipeline } from "@refl/models";
-import { full, randn, scope, type Tensor } from "@refl/tensor";
-import { intAt, streamOf } from "../data/random.ts";
+import { backward } from "@refl/autograd";
+import { addLora, type TextToImagePipeline } from "@refl/models";
+import type { HostTensor, HostTensors, Outputs, Tensor } from "@refl/tensor";
 import type { Run, SampleGrid } from "../events.ts";
-import type { ImageReward } from "../scorers/image-reward.ts";
+import { type ImageReward, tokenData } from "../scorers/image-reward.ts";
 import { type ExampleSource, exampleBatch } from "./examples.ts";
-import { denoisingLoss, type ObjectiveOptions } from "./objective.ts";
+import { type GradedInputs, gradedData, gradedIndex, gradedPictures } from "./graded.ts";
+import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
 import { TrainingSession } from "./session.ts";
-import { pictureStreams } from "./streams.ts";
 
 export interface ReflOptions extends LearningRate {
   /** The model that is tuned; its text encoder and codec stay as they are. */
@@ -72,52 +71,6 @@ export interface ReflResult {
   readonly stoppedEarly: boolean;
 }
 
-const GRADED = streamOf("graded step");
-
-/** The graded step of training step `step`: an index into the sampler's timesteps, uniform over the last `window` (the repository's 30…39 of 40). */
-export function gradedIndex(seed: number, step: number, samplerSteps: number, window: number): number {
-  const width = Math.min(window, samplerSteps);
-  return samplerSteps - width + intAt(seed, GRADED, step, width);
-}
-
-/**
- * One-step pictures with a gradient (arXiv 2304.05977, algorithm 1): from noise down to the graded step without gradient, there one answer of
- * the UNet with gradient, from it straight to x0 by the scheduler's closed form, and through the codec to pictures [B, 3, S, S] in 0..1.
- * `first` numbers the pictures: their noise is a function of the seed and the number.
- */
-export function gradedPictures(
-  pipeline: TextToImagePipeline,
-  prompts: readonly string[],
-  seed: number,
-  first: number,
-  samplerSteps: number,
-  graded: number,
-): Tensor {
-  const { device, scheduler, unet, codec } = pipeline;
-  const [height, width] = pipeline.defaultSize;
-  const { factor } = codec.config;
-  const shape = [prompts.length, codec.latentChannels, height / factor, width / factor];
-  const steps = Array.from(scheduler.setTimesteps(samplerSteps), (t) => scheduler.stepCoefficients(t));
-  const states = noGrad(() => pipeline.encodePrompt(prompts));
-  const time = (i: number): Tensor => full(device, [1], steps[i]!.timestep);
-  let latents = randn(device, shape, pictureStreams(seed, "refl start", first, prompts.length));
-  for (let i = 0; i < graded; i++) {
-    const before = latents;
-    latents = noGrad(() =>
-      scope(() => {
-        const noise =
-          steps[i]!.prev.noise === 0
-            ? null
-            : randn(device, shape, pictureStreams(seed, `refl step ${i}`, first, prompts.length));
-        return previousSample(steps[i]!, before, unet.forward(before, time(i), states), noise);
-      }),
-    );
-    before.dispose();
-  }
-  const answer = unet.forward(latents, time(graded), states);
-  return codec.decode(predictOriginal(steps[graded]!, latents, answer));
-}
-
 /**
  * Tunes the UNet until `steps` are done, the judge's patience ends or `signal` is set, and leaves the moving average of the best look in the weights.
  * Both losses' gradients are added up before one AdamW step; the paper updates in turn, which to first order is the same and would double the
@@ -130,6 +83,7 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
   pipeline.unet.requiresGrad(options.lora === null);
   const adapters = options.lora && addLora(pipeline.unet, options.lora).initialize(pipeline.device, seed);
   const session = new TrainingSession(pipeline.device, (adapters ?? pipeline.unet).namedParameters(), options);
+  const tuning = session.prepare("ReFL step", (inputs: Outputs, graded: number) => reflLosses(options, inputs, graded));
   const best: Best = {
     judge: Number.NEGATIVE_INFINITY,
     step: 0,
@@ -157,7 +111,8 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
     }
     while (session.step < steps && !signal?.aborted && !(validation && best.looksSince >= validation.patience)) {
       const step = session.step;
-      const metrics = await session.advance(learningRate(options, step + 1, steps), () => reflLosses(options, step));
+      const { data, graded } = reflData(options, step);
+      const metrics = await tuning.advance(learningRate(options, step + 1, steps), data, graded);
       const seen =
         validation && (session.step % validation.every === 0 || session.step === steps) ? await look() : null;
       const looked = seen ? { judge: seen.judge, validationReward: seen.reward } : {};
@@ -214,23 +169,53 @@ async function resumeBest(
   best.curve.push(...curve);
 }
 
-/** Forward and backward of both losses; λ = 0 leaves the reward's part out, a pre-training batch of 0 the other. */
-function reflLosses(options: ReflOptions, step: number): Record<string, Tensor> {
-  const { pipeline, scorer, seed, lambda, batchSize, pretrainingBatchSize } = options;
-  const scalars: Record<string, Tensor> = {};
-  if (pretrainingBatchSize > 0 && options.pretrainingWeight > 0) {
+/** Which of the two losses a run has: λ = 0 leaves the reward's part out, a pre-training batch or weight of 0 the other. */
+const partsOf = ({ lambda, pretrainingBatchSize, pretrainingWeight }: ReflOptions) => ({
+  pretraining: pretrainingBatchSize > 0 && pretrainingWeight > 0,
+  reward: lambda > 0,
+});
+
+/** What the reward's loss is computed from; the scorer has its own tokens of the prompts. */
+type RewardInputs = GradedInputs & { readonly scorerIds: Tensor; readonly scorerMask: Tensor };
+
+/** The data of both losses in step `step`, and where its pictures are graded. */
+function reflData(options: ReflOptions, step: number): { data: HostTensors<Outputs>; graded: number } {
+  const { pipeline, scorer, seed, batchSize, pretrainingBatchSize, samplerSteps } = options;
+  const data: Record<string, HostTensor> = {};
+  const parts = partsOf(options);
+  if (parts.pretraining) {
     const first = step * pretrainingBatchSize;
     const batch = exampleBatch(options.examples, seed, first, pretrainingBatchSize);
-    const loss = denoisingLoss(pipeline, { ...batch, first }, seed, options.objective);
+    Object.assign(data, denoisingData(pipeline, { ...batch, first }, seed, options.objective));
+  }
+  const graded = parts.reward ? gradedIndex(seed, step, samplerSteps, options.window) : 0;
+  if (parts.reward) {
+    const first = step * batchSize;
+    const prompts = Array.from({ length: batchSize }, (_, i) => options.prompt(seed, first + i));
+    const { ids, mask } = tokenData(scorer.tokenizer, prompts);
+    Object.assign(data, gradedData(pipeline, prompts, seed, first, samplerSteps, graded), {
+      scorerIds: ids,
+      scorerMask: mask,
+    });
+  }
+  return { data, graded };
+}
+
+/** Forward and backward of both losses. */
+function reflLosses(options: ReflOptions, inputs: Outputs, graded: number): Record<string, Tensor> {
+  const { pipeline, scorer, lambda } = options;
+  const scalars: Record<string, Tensor> = {};
+  const parts = partsOf(options);
+  if (parts.pretraining) {
+    const loss = denoisingLoss(pipeline, inputs as DenoisingInputs);
     backward(loss.mul(options.pretrainingWeight));
     scalars["pretrainingLoss"] = loss.detach();
   }
-  if (lambda > 0) {
-    const first = step * batchSize;
-    const prompts = Array.from({ length: batchSize }, (_, i) => options.prompt(seed, first + i));
-    const graded = gradedIndex(seed, step, options.samplerSteps, options.window);
-    const pictures = gradedPictures(pipeline, prompts, seed, first, options.samplerSteps, graded);
-    const rewards = scorer.scoreTensor(prompts, pictures);
+  if (parts.reward) {
+    const given = inputs as RewardInputs;
+    const pictures = gradedPictures(pipeline, given, options.samplerSteps, graded);
+    const raw = scorer.rawRewardOfTokens({ ids: given.scorerIds, mask: given.scorerMask }, pictures);
+    const rewards = scorer.model.normalise(raw);
     // φ(r) = relu(2 − r): no reward above two deviations is worth more (ImageReward's repository; the paper says only "ReLU").
     const loss = rewards.neg().add(2).relu().mean();
     backward(loss.mul(lambda));

@@ -1,15 +1,15 @@
 /** Training the reward model on ranked pictures: pair loss, best checkpoint by held-out prompts, and the normalisation stored with it. */
 import { backward } from "@refl/autograd";
 import type { BlipRewardModel } from "@refl/models";
-import { DataError, type Tensor, tensor } from "@refl/tensor";
+import { DataError, type HostTensor, type HostTensors, type Tensor } from "@refl/tensor";
 import { stackPlanes } from "../data/pixels.ts";
 import { shuffleAt, streamOf } from "../data/random.ts";
 import type { Run } from "../events.ts";
-import type { ImageReward } from "../scorers/image-reward.ts";
-import { mixNoise } from "./noise.ts";
+import { type ImageReward, type TokenTensors, tokenData } from "../scorers/image-reward.ts";
+import { mixNoise, type NoiseInputs, noiseData } from "./noise.ts";
 import { type BatchPair, type RankedPictures, strictPairs } from "./pairs.ts";
 import { learningRate } from "./schedule.ts";
-import { TrainingSession } from "./session.ts";
+import { TrainingSession, type TrainingStep } from "./session.ts";
 
 export interface RewardTrainingOptions {
   /** The scorer whose model is trained; it starts as a pre-trained BLIP with a fresh head. */
@@ -60,15 +60,18 @@ export interface RewardTrainingResult {
 const ORDER = streamOf("ranking order");
 
 /** Mean of −log σ(r_better − r_worse) over the pairs, as a product with the ±1 matrix of the pairs (spec of arXiv 2304.05977, eq. 1). */
-function pairLoss(rewards: Tensor, pairs: readonly BatchPair[]): Tensor {
-  const pictures = rewards.shape[0]!;
+function pairLoss(rewards: Tensor, signs: Tensor): Tensor {
+  return signs.matmul(rewards.unsqueeze(1)).neg().softplus().mean();
+}
+
+/** The ±1 matrix of pairs, [pairs, pictures]: +1 for the better picture, −1 for the worse. */
+function signsOf(pairs: readonly BatchPair[], pictures: number): HostTensor {
   const signs = new Float32Array(pairs.length * pictures);
   pairs.forEach(([better, worse], row) => {
     signs[row * pictures + better] = 1;
     signs[row * pictures + worse] = -1;
   });
-  const margins = tensor(rewards.device, signs, [pairs.length, pictures]).matmul(rewards.reshape(pictures, 1));
-  return margins.neg().softplus().mean();
+  return { values: signs, shape: [pairs.length, pictures] };
 }
 
 /** Share of pairs whose better picture has the higher reward, and their mean loss; equal rewards count as wrong, as the paper's `test.py`. */
@@ -108,6 +111,8 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   model.std = 1;
   freezeFirstLayers(model, options.fixRate);
   const session = new TrainingSession(device, model.namedParameters(), { ...options, emaDecay: null });
+  // Ties make the number of pairs differ from step to step; what comes once need not be captured.
+  const ranking = session.prepare("reward training step", rankingLoss(scorer), { eagerCalls: 1 });
   const best: Best = { loss: Number.POSITIVE_INFINITY, curve: [], weights: session.snapshot() };
   const { curve } = best;
   let lookedAt = 0;
@@ -136,7 +141,7 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
       const at = (step % perEpoch) * options.rankingsPerStep;
       const rankings = order.slice(at, at + options.rankingsPerStep).map((i) => training[i]!);
       model.train();
-      const metrics = await rankingStep(options, session, rankings, learningRate(options, step + 1, total));
+      const metrics = await rankingStep(options, session, ranking, rankings, learningRate(options, step + 1, total));
       const heldOut = session.step % perEpoch === 0 ? await look() : null;
       const { loss } = metrics;
       if (loss !== undefined) curve.push({ step: session.step, loss, heldOutAccuracy: heldOut?.accuracy ?? null });
@@ -215,6 +220,7 @@ export function freezeFirstLayers(model: BlipRewardModel, rate: number): void {
 async function rankingStep(
   options: RewardTrainingOptions,
   session: TrainingSession,
+  training: TrainingStep<RankingInputs, null>,
   rankings: readonly RankedPictures[],
   lr: number,
 ): Promise<Record<string, number>> {
@@ -223,23 +229,33 @@ async function rankingStep(
     session.step++;
     return { lr };
   }
-  return session.advance(lr, () => {
-    const loss = pairLoss(noisyRewards(options, rankings, session.step * options.rankingsPerStep * 16), pairs);
-    backward(loss);
-    return { loss };
-  });
+  const data = rankingData(options, rankings, session.step * options.rankingsPerStep * 16);
+  return training.advance(lr, { ...data, signs: signsOf(pairs, data.rgb.shape[0]!) }, null);
 }
 
-/** Raw rewards of the rankings' pictures with noise mixed in. */
-function noisyRewards(
+/** What the loss of some rankings is computed from: pictures, how they are blurred, prompts and pairs. */
+type RankingInputs = NoiseInputs & TokenTensors & { readonly rgb: Tensor; readonly signs: Tensor };
+
+/** Forward and backward of one step, on raw rewards of pictures with noise mixed in. */
+const rankingLoss = (scorer: ImageReward) => (inputs: RankingInputs) => {
+  const loss = pairLoss(scorer.rawRewardOfTokens(inputs, mixNoise(inputs.rgb, inputs)), inputs.signs);
+  backward(loss);
+  return { loss };
+};
+
+/** The rankings' pictures with their noise and prompts. */
+function rankingData(
   { scorer, noise, seed, size }: RewardTrainingOptions,
   rankings: readonly RankedPictures[],
   first: number,
-): Tensor {
+): Omit<HostTensors<RankingInputs>, "signs"> {
   const pictures = rankings.flatMap((r) => r.rgb);
-  const clean = tensor(scorer.device, stackPlanes(pictures), [pictures.length, 3, size, size]);
   const prompts = rankings.flatMap((r) => r.rgb.map(() => r.prompt));
-  return scorer.rawReward(prompts, mixNoise(clean, noise, seed, "reward noise", first));
+  return {
+    rgb: { values: stackPlanes(pictures), shape: [pictures.length, 3, size, size] },
+    ...noiseData(noise, seed, "reward noise", first, pictures.length),
+    ...tokenData(scorer.tokenizer, prompts),
+  };
 }
 
 async function rewardStatistics(

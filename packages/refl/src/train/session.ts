@@ -8,7 +8,17 @@ import {
   type TensorEntry,
   writeSafetensors,
 } from "@refl/models";
-import { CheckpointError, cat, type Device, DivergedError, keep, scope, type Tensor } from "@refl/tensor";
+import {
+  CheckpointError,
+  cat,
+  type Device,
+  DivergedError,
+  type HostTensors,
+  type Outputs,
+  ReplayedFunction,
+  type Tensor,
+  type Variant,
+} from "@refl/tensor";
 
 export interface SessionOptions {
   readonly weightDecay: number;
@@ -17,6 +27,27 @@ export interface SessionOptions {
   /** Largest decay of the moving average; null trains without one. */
   readonly emaDecay: number | null;
 }
+
+/** The losses of a step: calls backward and returns the scalars to report. A function of its arguments and of weights, nothing else. */
+export type StepLosses<T extends Outputs, V extends Variant> = (inputs: T, variant: V) => Record<string, Tensor>;
+
+/** A kind of step of a session. */
+export interface TrainingStep<T extends Outputs, V extends Variant> {
+  /**
+   * One step: clears gradients, computes the losses of `data`, updates weights and average, and reads everything back at once.
+   * A gradient that is not finite leaves weights, moments, average and step count alone.
+   * @throws DivergedError naming the first weight that is not finite, else the first gradient
+   */
+  advance(lr: number, data: HostTensors<T>, variant: V): Promise<Record<string, number>>;
+}
+
+export interface PrepareOptions {
+  /** Steps of the same variant and shapes that run op by op before they are captured; default 0. */
+  readonly eagerCalls?: number;
+}
+
+/** The output that holds the optimiser's control words and all scalars, to be read at once. */
+const REPORT = "report";
 
 /** Name of the file that holds a session's state inside a checkpoint. */
 export const STATE_FILE = "training-state.safetensors";
@@ -31,6 +62,7 @@ export class TrainingSession {
   readonly optimizer: AdamW;
   readonly average: ExponentialMovingAverage | null;
   readonly #emaLimit: number;
+  readonly #functions: { dispose(): void }[] = [];
   /** Steps done. */
   step = 0;
 
@@ -44,27 +76,43 @@ export class TrainingSession {
   }
 
   /**
-   * One step: clears gradients, runs `losses` (which calls backward and returns scalars to report), updates weights and average, and reads
-   * everything back at once. A gradient that is not finite leaves weights, moments, average and step count alone.
-   * @throws DivergedError naming the first weight that is not finite, else the first gradient.
+   * A kind of step, captured once for each variant and each set of shapes and replayed from then on: forward, backward, clipping, optimiser and average
+   * together. What differs between steps of one variant must come through its data.
    */
-  async advance(lr: number, losses: () => Record<string, Tensor>): Promise<Record<string, number>> {
-    const { names, report } = scope(() => {
+  prepare<T extends Outputs, V extends Variant = null>(
+    label: string,
+    losses: StepLosses<T, V>,
+    options: PrepareOptions = {},
+  ): TrainingStep<T, V> {
+    const compute = (inputs: T, variant: V): Outputs & { readonly [REPORT]: Tensor } => {
       this.optimizer.zeroGrad();
-      const scalars = losses();
-      this.optimizer.options = { ...this.optimizer.options, lr };
-      const { control } = this.optimizer.step();
+      const scalars = losses(inputs, variant);
+      const state = this.optimizer.apply();
+      this.average?.apply(state);
       const rows = Object.values(scalars).map((t) => t.detach().reshape(1));
-      return { names: Object.keys(scalars), report: keep(cat([control.detach(), ...rows], 0)) };
-    });
-    const values = await report.data();
-    report.dispose();
-    if (values[1] !== 1) {
+      return { ...scalars, [REPORT]: cat([state.control.detach(), ...rows], 0) };
+    };
+    const step = new ReplayedFunction(this.device, compute, { label, ...options });
+    this.#functions.push(step);
+    return { advance: (lr, data, variant) => this.#advance(lr, () => step.call(data, variant)) };
+  }
+
+  async #advance(lr: number, compute: () => Outputs & { readonly [REPORT]: Tensor }): Promise<Record<string, number>> {
+    this.optimizer.options.lr = lr;
+    this.optimizer.prepare();
+    let values: ArrayLike<number>;
+    let names: string[];
+    try {
+      this.average?.prepare(emaDecay(this.step + 1, this.#emaLimit));
+      const { [REPORT]: report, ...scalars } = compute();
+      names = Object.keys(scalars);
+      values = await report.data();
+      if (values[1] !== 1) throw new DivergedError(await this.#firstBadTensor(), this.step + 1);
+    } catch (error) {
       this.optimizer.steps--;
-      throw new DivergedError(await this.#firstBadTensor(), this.step + 1);
+      throw error;
     }
     this.step++;
-    this.average?.update(emaDecay(this.step, this.#emaLimit));
     const metrics: Record<string, number> = { lr, gradNorm: values[2]! };
     names.forEach((name, i) => {
       metrics[name] = values[4 + i]!;
@@ -171,6 +219,7 @@ export class TrainingSession {
   }
 
   dispose(): void {
+    for (const step of this.#functions) step.dispose();
     this.optimizer.dispose();
     this.average?.dispose();
     this.group.dispose();

@@ -1,13 +1,13 @@
 /** The gradient through the whole chain (reward, BLIP, resize, clamp, x0, one UNet pass) against central differences of the reward loss. */
 import { backward, gradOf, isGradEnabled, noGrad, type Parameter } from "@refl/autograd";
 import { readTensors, type TextToImagePipeline } from "@refl/models";
-import { type Device, keep, PhiloxStream, scope, type Tensor } from "@refl/tensor";
+import { type Device, keep, PhiloxStream, scope, type Tensor, toDevice } from "@refl/tensor";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { testDevice } from "../../../tensor/test/device.ts";
 import { shapes16 } from "../../src/data/shapes16.ts";
 import { newPipeline } from "../../src/models.ts";
 import type { ImageReward } from "../../src/scorers/image-reward.ts";
-import { gradedPictures } from "../../src/train/refl.ts";
+import { gradedData, gradedPictures } from "../../src/train/graded.ts";
 import { tinyReward } from "./tiny.ts";
 
 const PROMPTS = ["a big red circle on a blue background", "small green square, white background"];
@@ -51,7 +51,8 @@ function open(prediction: "epsilon" | "sample" | "v_prediction"): Map<string, Pa
   return weights;
 }
 
-const picturesAt = (graded: number): Tensor => gradedPictures(pipeline, PROMPTS, SEED, 0, STEPS, graded);
+const picturesAt = (graded: number): Tensor =>
+  gradedPictures(pipeline, toDevice(device, gradedData(pipeline, PROMPTS, SEED, 0, STEPS, graded)), STEPS, graded);
 const rewardsOf = (pictures: Tensor): Tensor => scorer.scoreTensor(PROMPTS, pictures);
 /** ReFL's loss with λ = 1. */
 const lossOf = (pictures: Tensor): Tensor => rewardsOf(pictures).neg().add(2).relu().mean();

@@ -1,6 +1,6 @@
 /** How a reward model begins: as BLIP's matching logit, with the first layers frozen, on pictures with noise mixed in. */
 import { BlipPretrainingModel, BlipRewardModel, loadModel } from "@refl/models";
-import { type Device, tensor } from "@refl/tensor";
+import { type Device, type Tensor, tensor, toDevice } from "@refl/tensor";
 import { beforeAll, expect, it } from "vitest";
 import { testDevice } from "../../../tensor/test/device.ts";
 import { emoji32 } from "../../src/data/emoji32.ts";
@@ -9,7 +9,7 @@ import { shapes16 } from "../../src/data/shapes16.ts";
 import { rewardFromBlip, taskTokenizer } from "../../src/models.ts";
 import { modelPreset } from "../../src/presets.ts";
 import { tokenize } from "../../src/scorers/image-reward.ts";
-import { mixNoise } from "../../src/train/noise.ts";
+import { mixNoise, noiseData } from "../../src/train/noise.ts";
 import { freezeFirstLayers } from "../../src/train/reward.ts";
 import { tinyModels } from "./tiny.ts";
 
@@ -50,13 +50,16 @@ it("freezes the embeddings and the first layers of both encoders", () => {
   expect(names.some((name) => /blocks\.2\.|visual_encoder\.norm\.|layer\.1\.|^mlp\./.test(name))).toBe(false);
 });
 
+const mixed = (pictures: Tensor, most: number, first: number): Tensor =>
+  mixNoise(pictures, toDevice(device, noiseData(most, 1, "test noise", first, pictures.shape[0]!)));
+
 it("mixes noise by the picture's number, in 0..1, and none with a share of 0", async () => {
   const clean = tensor(device, new Float32Array(4 * 3 * 16).fill(0.25), [4, 3, 4, 4]);
-  const all = await mixNoise(clean, 0.5, 1, "test noise", 0).data();
-  const last = await mixNoise(clean.slice(0, 2, 4), 0.5, 1, "test noise", 2).data();
+  const all = await mixed(clean, 0.5, 0).data();
+  const last = await mixed(clean.slice(0, 2, 4), 0.5, 2).data();
   expect(all.slice(96)).toEqual(last);
   expect(Math.min(...all)).toBeGreaterThanOrEqual(0);
   expect(Math.max(...all)).toBeLessThanOrEqual(1);
   expect(new Set(all).size).toBeGreaterThan(100);
-  expect(await mixNoise(clean, 0, 1, "test noise", 0).data()).toEqual(await clean.data());
+  expect(await mixed(clean, 0, 0).data()).toEqual(await clean.data());
 });

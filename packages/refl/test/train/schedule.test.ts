@@ -8,8 +8,8 @@ import { shapes16 } from "../../src/data/shapes16.ts";
 import { splitRankings } from "../../src/jobs/reward.ts";
 import { negativeRows } from "../../src/train/blip.ts";
 import { exampleBatch, listExamples, taskExamples } from "../../src/train/examples.ts";
+import { gradedIndex } from "../../src/train/graded.ts";
 import { rankedPictures, strictPairs } from "../../src/train/pairs.ts";
-import { gradedIndex } from "../../src/train/refl.ts";
 import { learningRate } from "../../src/train/schedule.ts";
 import { pictureStreams, uniforms } from "../../src/train/streams.ts";
 

@@ -76,7 +76,7 @@ export function capture<const I extends InputSpecs, O extends Outputs>(
 }
 
 /** A tensor for each input, which no scope owns. */
-export function makeInputs<I extends InputSpecs>(device: Device, inputs: I): InputTensors<I> {
+function makeInputs<I extends InputSpecs>(device: Device, inputs: I): InputTensors<I> {
   const made = Object.entries(inputs).map(([name, { shape, dtype }]) => {
     const tensor = Tensor.empty(device, shape, dtype ?? "f32", `input ${name}`);
     const kept = tensor.alias();
@@ -87,7 +87,7 @@ export function makeInputs<I extends InputSpecs>(device: Device, inputs: I): Inp
 }
 
 /** Writes the values of all inputs. Throws {@link ShapeError} for one of another size, `TypeError` for a missing or unknown one. */
-export function writeInputs<I extends InputSpecs>(tensors: InputTensors<I>, values: InputValues<I>): void {
+function writeInputs<I extends InputSpecs>(tensors: InputTensors<I>, values: InputValues<I>): void {
   for (const name in values) if (!(name in tensors)) throw new TypeError(`replay: there is no input ${name}`);
   for (const name in tensors) {
     const tensor: Tensor = tensors[name];

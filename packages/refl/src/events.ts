@@ -18,7 +18,7 @@ export type StageName =
   | "evaluate"
   | "report";
 
-/** A stage begins. Everything until the `stage-end` of the same name belongs to it; shader compilation is a stage of its own (`compile`). */
+/** A stage begins. Everything until the `stage-end` of the same name belongs to it, but for the shader compilation inside it, which is a stage of its own (`compile`). */
 export interface StageEvent {
   readonly type: "stage";
   readonly stage: StageName;
@@ -26,7 +26,7 @@ export interface StageEvent {
   readonly message?: string;
 }
 
-/** A stage ended. `seconds` is wall time. */
+/** A stage ended. `seconds` is wall time, without that of a `compile` stage inside it. */
 export interface StageEndEvent {
   readonly type: "stage-end";
   readonly stage: StageName;

@@ -148,9 +148,17 @@ export class Device {
     this.#pool.trim();
   }
 
-  /** Distinct pipelines made, dispatches encoded and submits so far. */
-  get counters(): { pipelines: number; dispatches: number; submits: number } {
-    return { pipelines: this.#programs.size, dispatches: this.#stream.dispatches, submits: this.#stream.submits };
+  /**
+   * Distinct pipelines made, dispatches encoded and submits so far, and wall seconds that making pipelines took. A host that compiles in another process
+   * (browsers) or at a pipeline's first use spends most of its compile time outside of these seconds.
+   */
+  get counters(): { pipelines: number; compileSeconds: number; dispatches: number; submits: number } {
+    return {
+      pipelines: this.#programs.size,
+      compileSeconds: this.#programs.seconds,
+      dispatches: this.#stream.dispatches,
+      submits: this.#stream.submits,
+    };
   }
 
   /** A storage of `bytes`, its content undefined; `label` names it in memory reports. */

@@ -25,6 +25,7 @@ export class ProgramCache {
   readonly #layouts = new Map<string, { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
   readonly #groups = new Map<string, GPUBindGroup>();
   #count = 0;
+  #seconds = 0;
 
   constructor(gpu: GPUDevice, params: GPUBuffer) {
     this.#gpu = gpu;
@@ -34,6 +35,11 @@ export class ProgramCache {
   /** Number of distinct pipelines made so far. */
   get size(): number {
     return this.#count;
+  }
+
+  /** Wall seconds that the host spent on making them. */
+  get seconds(): number {
+    return this.#seconds;
   }
 
   program(kernel: Kernel, defines: Defines): Program {
@@ -47,6 +53,13 @@ export class ProgramCache {
   }
 
   #compile(kernel: Kernel, defines: Defines): Program {
+    const start = performance.now();
+    const program = this.#make(kernel, defines);
+    this.#seconds += (performance.now() - start) / 1000;
+    return program;
+  }
+
+  #make(kernel: Kernel, defines: Defines): Program {
     const buffers = boundBuffers(kernel, defines);
     const layout = this.#layout(buffers.map(([, access]) => access));
     const module = this.#gpu.createShaderModule({ label: kernel.name, code: expand(kernel, defines) });

@@ -43,7 +43,7 @@ export async function* runTrainBase(
   const checkpoint = options.resume ? await sink?.findLatestCheckpoint() : undefined;
   const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];
   try {
-    const result = yield* inStage("base", `${config.steps} steps of ${config.batchSize} pictures`, {}, () =>
+    const result = yield* inStage("base", `${config.steps} steps of ${config.batchSize} pictures`, {}, device, () =>
       trainBase({
         ...config,
         emaDecay: config.ema.decay,

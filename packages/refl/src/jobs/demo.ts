@@ -74,14 +74,14 @@ async function* runLoop(config: DemoConfig, context: JobContext, made: Models): 
   const task = taskNamed(config.task);
   const taste = tasteNamed(config.taste, task);
   device.resetPeak();
-  const loaded = yield* inStage("load", `${config.task}: base model, BLIP and second judge`, seconds, () =>
+  const loaded = yield* inStage("load", `${config.task}: base model, BLIP and second judge`, seconds, device, () =>
     load(task, config, context, made),
   );
   const { base, models, scorer } = loaded;
   const second = new SecondJudge(loaded.classifier, device, task);
   const ranked = yield* drawRankings(task, config, base, seconds, signal);
   signal?.throwIfAborted();
-  const reward = yield* inStage("reward", `reward model on ${ranked.training.length} rankings`, seconds, () =>
+  const reward = yield* inStage("reward", `reward model on ${ranked.training.length} rankings`, seconds, device, () =>
     trainRewardModel({
       ...config.reward,
       ...ranked,
@@ -102,7 +102,7 @@ async function* runLoop(config: DemoConfig, context: JobContext, made: Models): 
     const pipeline = await TextToImagePipeline.fromFolder(models.base, device);
     made.push(pipeline);
     const message = arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward";
-    const result = yield* inStage(arm, message, seconds, () =>
+    const result = yield* inStage(arm, message, seconds, device, () =>
       tuneArm({
         arm,
         task,
@@ -120,8 +120,12 @@ async function* runLoop(config: DemoConfig, context: JobContext, made: Models): 
   const galleries = {} as Record<PromptKind, Gallery>;
   const judged = {} as Record<PromptKind, Record<ArmName, ArmJudgement>>;
   for (const kind of ["unseen", "seen"] as const) {
-    galleries[kind] = yield* inStage("evaluate", `${kind} prompts: base, control, ReFL, best of 4`, seconds, () =>
-      drawGallery(task, kind, config, pipelines, scorer, signal),
+    galleries[kind] = yield* inStage(
+      "evaluate",
+      `${kind} prompts: base, control, ReFL, best of 4`,
+      seconds,
+      device,
+      () => drawGallery(task, kind, config, pipelines, scorer, signal),
     );
     judged[kind] = await judgeGallery(task, taste, galleries[kind], second);
   }

@@ -42,7 +42,7 @@ export async function* runEvaluate(config: EvaluateConfig, context: JobContext):
       const prompts = testPrompts(task, kind === "seen" ? "test-seen" : "test-unseen", config.pictures);
       const texts = prompts.map((p) => p.text);
       const options = { ...config, stage: "evaluate" as const, ...(signal ? { signal } : {}) };
-      const rgb = yield* inStage("evaluate", `${kind} prompts`, {}, () =>
+      const rgb = yield* inStage("evaluate", `${kind} prompts`, {}, device, () =>
         drawPictures(
           pipeline,
           texts,

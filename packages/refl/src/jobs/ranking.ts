@@ -33,11 +33,15 @@ export async function* drawAndRank(
   const { imagesPerPrompt: each, seed, signal } = options;
   const texts = prompts.flatMap((p) => new Array<string>(each).fill(p.text));
   const seeds = texts.map((_, i) => seed * 100_000 + i);
-  const rgb = yield* inStage("generate", `${texts.length} pictures for ${prompts.length} prompts`, seconds, () =>
-    drawPictures(base, texts, seeds, { ...options, stage: "generate" }),
+  const rgb = yield* inStage(
+    "generate",
+    `${texts.length} pictures for ${prompts.length} prompts`,
+    seconds,
+    base.device,
+    () => drawPictures(base, texts, seeds, { ...options, stage: "generate" }),
   );
   signal?.throwIfAborted();
-  return yield* inStage("annotate", `taste ${options.taste}`, seconds, async () => {
+  return yield* inStage("annotate", `taste ${options.taste}`, seconds, base.device, async () => {
     const values = 3 * task.size * task.size;
     const nameOf = (item: number, place: number): string => String(item * each + place);
     const comparisons = rank(task, rgb, prompts, { seed, taste: options.taste, nameOf, idOf: String });

@@ -136,7 +136,7 @@ export async function* runTrainRefl(
         const message = arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward";
         const samples = trainingGrids(task, pipeline, config);
         const options = { arm, pipeline, samples, ...common, ...saved };
-        results[arm] = yield* inStage(arm, message, {}, () => tuneArm(options));
+        results[arm] = yield* inStage(arm, message, {}, device, () => tuneArm(options));
         if (signal?.aborted) break;
         if (sink && arm === "control") await saveControl(sink, pipeline);
       } finally {

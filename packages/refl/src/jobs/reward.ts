@@ -81,7 +81,7 @@ export async function* runTrainReward(
     const { training, validation } = splitRankings(ranked, config.validationShare);
     const checkpoint = resume ? await sink?.findLatestCheckpoint() : undefined;
     const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];
-    const result = yield* inStage("reward", `${training.length} rankings`, seconds, () =>
+    const result = yield* inStage("reward", `${training.length} rankings`, seconds, device, () =>
       trainRewardModel({
         ...config,
         scorer,

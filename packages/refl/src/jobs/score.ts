@@ -57,7 +57,7 @@ async function* scoreAll(
   { device, open, signal }: JobContext,
 ): Run<ScoredPicture[]> {
   if (pictures.length === 0) throw new DataError("score", 0, "images", "give at least one picture");
-  const scorer = yield* inStage("load", config.reward, {}, async () =>
+  const scorer = yield* inStage("load", config.reward, {}, device, async () =>
     loadRewardModel(await open(config.reward), device),
   );
   try {
@@ -67,7 +67,7 @@ async function* scoreAll(
         type: "warning",
         message: `the reward model does not know ${quoted(unknown)}: it reads them as unknown words`,
       };
-    return yield* inStage("score", `${pictures.length} pictures`, {}, async function* (): Run<ScoredPicture[]> {
+    return yield* inStage("score", `${pictures.length} pictures`, {}, device, async function* (): Run<ScoredPicture[]> {
       const scored: ScoredPicture[] = [];
       for (let first = 0; first < pictures.length && !signal?.aborted; first += config.batchSize) {
         const batch = pictures.slice(first, first + config.batchSize);

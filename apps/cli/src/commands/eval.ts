@@ -3,7 +3,7 @@ import {
   type EvaluateConfig,
   type EvaluationResult,
   evaluateConfig,
-  evaluationTable,
+  evaluationTables,
   type Run,
   runEvaluate,
   taskNamed,
@@ -18,7 +18,7 @@ import type { CommandSlot } from "../program.ts";
 function evaluate(config: EvaluateConfig, signal: AbortSignal): Run<EvaluationResult> {
   return onDevice(async function* (device) {
     const result = yield* withoutResult(runEvaluate(config, jobContext(device, null, signal)));
-    yield evaluationTable(result.judged);
+    yield* evaluationTables(result.judged, result.wordOrder);
     if (config.out !== undefined) {
       await writeFileAtomic(config.out, JSON.stringify({ ...result, config }, null, 2) + "\n");
       yield { type: "note", message: `result: ${config.out}` };

@@ -1,7 +1,7 @@
 /** `eval`: both judges' view of a model's pictures for held-out prompts. */
 import { TextToImagePipeline } from "@refl/models";
 import type { EvaluateConfig } from "../config/evaluate.ts";
-import { testPrompts } from "../data/splits/test.ts";
+import { testPrompts, wordOrderPrompts } from "../data/splits/test.ts";
 import { taskNamed } from "../data/tasks.ts";
 import { judgeArm } from "../evaluate/arms.ts";
 import { drawPictures } from "../evaluate/pictures.ts";
@@ -9,21 +9,28 @@ import { SecondJudge } from "../evaluate/second-judge.ts";
 import type { Run } from "../events.ts";
 import { tasteNamed } from "../judge/taste.ts";
 import { loadClassifier, loadRewardModel } from "../models.ts";
-import type { ArmJudgement } from "../report/summary.ts";
-import type { PromptKind } from "../report/table.ts";
+import type { EvaluatedPictures, PromptKind } from "../report/table.ts";
 import type { JobContext } from "./context.ts";
 import { weightsDigest } from "./digest.ts";
 import { inStage } from "./stage.ts";
+
+const SET_TITLES = {
+  unseen: "unseen prompts",
+  seen: "seen prompts",
+  wordOrder: "seen prompts in an unused word order",
+} as const;
 
 /** What an evaluation found, by kind of prompts, with the digest of the weights that it was measured on. */
 export interface EvaluationResult {
   readonly task: string;
   readonly taste: string;
   readonly model: string;
-  readonly judged: Readonly<Record<PromptKind, ArmJudgement & { readonly reward?: number }>>;
+  readonly judged: Readonly<Record<PromptKind, EvaluatedPictures>>;
+  /** The text encoder's own test: the combinations and seeds of `seen`, said in a word order that no training shows. */
+  readonly wordOrder: EvaluatedPictures;
 }
 
-/** Draws the test prompts from their fixed seeds and judges the pictures. */
+/** Draws the test prompts from their fixed seeds, the seen ones also in an unused word order, and judges the pictures. */
 export async function* runEvaluate(config: EvaluateConfig, context: JobContext): Run<EvaluationResult> {
   const { device, signal } = context;
   const task = taskNamed(config.task);
@@ -37,12 +44,17 @@ export async function* runEvaluate(config: EvaluateConfig, context: JobContext):
   const scorer = config.reward ? await loadRewardModel(await context.open(config.reward), device) : null;
   try {
     const second = new SecondJudge(classifier, device, task);
-    const judged: Partial<Record<PromptKind, ArmJudgement & { reward?: number }>> = {};
-    for (const kind of ["unseen", "seen"] as const) {
-      const prompts = testPrompts(task, kind === "seen" ? "test-seen" : "test-unseen", config.pictures);
+    const sets = {
+      unseen: testPrompts(task, "test-unseen", config.pictures),
+      seen: testPrompts(task, "test-seen", config.pictures),
+      wordOrder: wordOrderPrompts(task, config.pictures),
+    };
+    const views = {} as Record<keyof typeof sets, EvaluatedPictures>;
+    for (const kind of ["unseen", "seen", "wordOrder"] as const) {
+      const prompts = sets[kind];
       const texts = prompts.map((p) => p.text);
       const options = { ...config, stage: "evaluate" as const, ...(signal ? { signal } : {}) };
-      const rgb = yield* inStage("evaluate", `${kind} prompts`, {}, device, () =>
+      const rgb = yield* inStage("evaluate", SET_TITLES[kind], {}, device, () =>
         drawPictures(
           pipeline,
           texts,
@@ -53,13 +65,14 @@ export async function* runEvaluate(config: EvaluateConfig, context: JobContext):
       signal?.throwIfAborted();
       const view = await judgeArm(task, taste, { rgb, attributes: prompts.map((p) => p.attributes) }, second);
       const rewards = scorer ? await scorer.score(texts, rgb, task.size) : null;
-      judged[kind] = rewards ? { ...view, reward: rewards.reduce((a, b) => a + b, 0) / rewards.length } : view;
+      views[kind] = rewards ? { ...view, reward: rewards.reduce((a, b) => a + b, 0) / rewards.length } : view;
     }
     const result = {
       task: task.name,
       taste: taste.name,
       model: await weightsDigest(pipeline.unet),
-      judged: judged as EvaluationResult["judged"],
+      judged: { unseen: views.unseen, seen: views.seen },
+      wordOrder: views.wordOrder,
     };
     yield { type: "result", summary: result };
     return result;

@@ -64,26 +64,39 @@ export function summaryTables(summary: DemoSummary): TableEvent[] {
   }));
 }
 
-/** One model's judgements as a table: the score, the reward where it was measured, then every part. */
-export function evaluationTable(
-  judged: Readonly<Record<PromptKind, ArmJudgement & { readonly reward?: number }>>,
-): TableEvent {
-  const kinds = PROMPT_KINDS.map((kind) => judged[kind]);
-  const names = new Set(kinds.flatMap((judgement) => Object.keys(judgement.parts)));
+/** The judge's view of a model's pictures, and the reward model's mean reward where there is one. */
+export type EvaluatedPictures = ArmJudgement & { readonly reward?: number };
+
+/** Judgements side by side: the score, the reward where it was measured, then every part. */
+function judgementTable(title: string, columns: readonly (readonly [title: string, EvaluatedPictures])[]): TableEvent {
+  const judgements = columns.map(([, judgement]) => judgement);
+  const names = new Set(judgements.flatMap(({ parts }) => Object.keys(parts)));
   names.delete("score");
   const rows = [
-    ["score", ...kinds.map(({ score, standardError }) => formatMean(score, standardError))],
-    ...Array.from(names, (name) => [name, ...kinds.map((judgement) => formatPart(judgement, name))]),
+    ["score", ...judgements.map(({ score, standardError }) => formatMean(score, standardError))],
+    ...Array.from(names, (name) => [name, ...judgements.map((judgement) => formatPart(judgement, name))]),
   ];
-  if (kinds.some(({ reward }) => reward !== undefined))
+  if (judgements.some(({ reward }) => reward !== undefined))
     rows.splice(1, 0, [
       "reward",
-      ...kinds.map(({ reward }) => (reward === undefined ? "–" : formatMean(reward, null))),
+      ...judgements.map(({ reward }) => (reward === undefined ? "–" : formatMean(reward, null))),
     ]);
-  return {
-    type: "table",
-    title: `Judge's view (${kinds[0]!.pictures} pictures each, mean ± standard error)`,
-    header: ["", ...PROMPT_KINDS.map((kind) => KIND_TITLES[kind])],
-    rows,
-  };
+  return { type: "table", title, header: ["", ...columns.map(([column]) => column)], rows };
+}
+
+/** One model's judgements by kind of prompts, and apart from them how well it reads a word order that no training shows. */
+export function evaluationTables(
+  judged: Readonly<Record<PromptKind, EvaluatedPictures>>,
+  wordOrder: EvaluatedPictures,
+): TableEvent[] {
+  return [
+    judgementTable(
+      `Judge's view (${judged.unseen.pictures} pictures each, mean ± standard error)`,
+      PROMPT_KINDS.map((kind) => [KIND_TITLES[kind], judged[kind]]),
+    ),
+    judgementTable("The text encoder's own test: the seen combinations from the same seeds, said otherwise", [
+      ["trained word orders", judged.seen],
+      ["unused word order", wordOrder],
+    ]),
+  ];
 }

@@ -125,7 +125,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   group_norm_one_group_tokens: normalised,
   layer_norm_eps12: layerNormalised,
   layer_norm_eps6_small_variance: layerNormalised,
-  log_softmax: ({ x }) => ({ last: logSoftmax(x!, -1), middle: logSoftmax(x!, 1) }),
+  log_softmax: ({ x }) => ({ last: logSoftmax(x!, -1), middle: x!.logSoftmax(1) }),
   mlp_gelu_layernorm: ({ x }, p, { eps }) => {
     const h = x!.linear(p["fc1.weight"]!, p["fc1.bias"]!, "gelu");
     const normal = layerNorm(h, p["norm.weight"]!, p["norm.bias"]!, eps as number);
@@ -135,7 +135,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   pixel_shuffle_2: ({ x }, _, { factor }) => ({ y: pixelShuffle(x!, factor as number) }),
   pixel_shuffle_3: ({ x }, _, { factor }) => ({ y: pixelShuffle(x!, factor as number) }),
   pixel_unshuffle_2: ({ x }, _, { factor }) => ({ y: pixelUnshuffle(x!, factor as number) }),
-  softmax: ({ x }) => ({ last: softmax(x!, -1), middle: softmax(x!, 1) }),
+  softmax: ({ x }) => ({ last: softmax(x!, -1), middle: x!.softmax(1) }),
 };
 
 /** Functions of `pointwise`: ops, and what people write with them. */

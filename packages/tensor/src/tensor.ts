@@ -8,6 +8,7 @@ import * as elementwise from "./ops/elementwise.ts";
 import * as matrix from "./ops/matmul.ts";
 import type { AxesArgument } from "./ops/reduce.ts";
 import * as reductions from "./ops/reduce.ts";
+import * as softmaxes from "./ops/softmax.ts";
 import * as views from "./ops/view.ts";
 import type { Storage } from "./pool.ts";
 import { type History, keep, scope, track } from "./scope.ts";
@@ -366,6 +367,13 @@ export class Tensor {
   }
   argmax(axis: number, keepdim = false): Tensor {
     return reductions.argmax(this, axis, keepdim);
+  }
+
+  softmax(dim: number): Tensor {
+    return softmaxes.softmax(this, dim);
+  }
+  logSoftmax(dim: number): Tensor {
+    return softmaxes.logSoftmax(this, dim);
   }
 
   // Products.

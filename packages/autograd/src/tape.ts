@@ -22,7 +22,7 @@ export class Leaf implements History {
   readonly parents: readonly History[] = [];
   /** The accumulated gradient of the leaf's shape, kept until it is cleared or the leaf's tensor is disposed of. */
   grad: Tensor | null = null;
-  /** Packed parameters give the place where gradients are added up; then `grad` is that place. */
+  /** Packed parameters give the place where gradients are added up; then `grad` is that place. It holds zeros while `grad` is null. */
   sink: Tensor | null = null;
   #orphan = false;
 
@@ -335,7 +335,9 @@ function walkBack(root: Tensor, options: BackwardOptions, arrive: Arrive): void 
 export function backward(root: Tensor, options: BackwardOptions = {}): void {
   walk(root, options, (leaf, gradient) => {
     if (leaf.sink) {
-      leaf.sink.add_(gradient);
+      // A sink without gradient holds zeros. The first gradient is written, not added, so that a plan can have its kernel write it in place.
+      if (leaf.grad) leaf.sink.add_(gradient);
+      else leaf.sink.copy_(gradient);
       leaf.grad = leaf.sink;
     } else if (leaf.grad) {
       leaf.grad.add_(gradient);

@@ -1,4 +1,5 @@
 /** Capture and replay: the same bits as op by op, memory that stays, and what cannot be captured. */
+import fc from "fast-check";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   CaptureError,
@@ -18,7 +19,7 @@ import {
   ShapeError,
   scope,
   softmax,
-  type Tensor,
+  Tensor,
   tensor,
 } from "../src/index.ts";
 import { testDevice } from "./device.ts";
@@ -326,5 +327,66 @@ describe("a replayed function", () => {
     expect(runs).toBe(7);
     sum.dispose();
     expect(() => sum.call(host([1]), null)).toThrow(DisposedError);
+  });
+});
+
+describe("what is written in place", () => {
+  const REGION = 64;
+  const regions = 4;
+
+  /** A view of one region of a slab. */
+  const region = (slab: Tensor, at: number): Tensor => slab.view([REGION], [1], at * REGION);
+
+  it("needs no copy", async () => {
+    const slab = keep(Tensor.empty(device, [2 * REGION]));
+    const weight = random([8, 8], 1);
+    using plan = capture(device, { x: { shape: [8, 8] } }, ({ x }) => {
+      slab.fill_(0);
+      slab.view([8, 8], [8, 1], REGION).copy_(x.matmul(weight));
+      return {};
+    });
+    expect(plan.steps).toHaveLength(2);
+    plan.replay({ x: numbers(64, 1) });
+    const expected = scope(() => tensor(device, numbers(64, 1), [8, 8]).matmul(weight));
+    expect(await bits(slab)).toEqual([...new Array(REGION).fill(0), ...(await bits(expected))]);
+    for (const t of [slab, weight, expected]) t.dispose();
+  });
+
+  it("is the same bits in any order of writes, reads and additions", async () => {
+    const uses = fc.record({
+      op: fc.constantFrom("copy", "add", "read", "compute", "fill", "partial"),
+      a: fc.nat(5),
+      b: fc.nat(5),
+      at: fc.nat(regions - 1),
+    });
+    const program = (slab: Tensor, x: Tensor, list: readonly { op: string; a: number; b: number; at: number }[]) => {
+      const values: Tensor[] = [x.mul(1), x.exp()];
+      const pick = (i: number): Tensor => values[i % values.length]!;
+      for (const { op, a, b, at } of list) {
+        const place = region(slab, at);
+        if (op === "copy") place.copy_(pick(a));
+        else if (op === "add") place.add_(pick(a));
+        else if (op === "read") values.push(place.mul(pick(a)));
+        else if (op === "fill") place.fill_(a);
+        else if (op === "partial") slab.view([REGION], [1], at * 32).copy_(pick(a));
+        else values.push(pick(a).sub(pick(b).sin()));
+      }
+      return { last: values.at(-1)!, kept: pick(3) };
+    };
+    const lists = fc.sample(fc.array(uses, { minLength: 4, maxLength: 14 }), { numRuns: 60, seed: 1 });
+    for (const list of lists) {
+      const [eager, replayed] = [0, 1].map(() => keep(tensor(device, numbers(regions * REGION, 5)))) as [
+        Tensor,
+        Tensor,
+      ];
+      const expected = scope(() => program(eager, tensor(device, numbers(REGION, 2)), list));
+      const plan = capture(device, { x: { shape: [REGION] } }, ({ x }) => program(replayed, x, list));
+      plan.replay({ x: numbers(REGION, 2) });
+      const there = [eager, expected.last, expected.kept];
+      const here = [replayed, plan.outputs.last, plan.outputs.kept];
+      expect(await Promise.all(here.map(bits)), JSON.stringify(list)).toEqual(await Promise.all(there.map(bits)));
+      plan.dispose();
+      for (const t of [eager, replayed, expected.last, expected.kept]) t.dispose();
+    }
   });
 });

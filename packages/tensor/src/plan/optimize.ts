@@ -1,9 +1,11 @@
 /** What a plan can leave out that a function run op by op cannot, without changing a bit of what it leaves behind. */
-import { type Step, usesOf, type Value } from "./record.ts";
+import { copyFlat } from "@refl/kernels-wgsl";
+import { ALIGNMENT } from "./arena.ts";
+import { type DispatchStep, type Step, usesOf, type Value } from "./record.ts";
 
 /** The steps that a replay needs. */
 export function optimizeSteps(steps: readonly Step[]): Step[] {
-  return withoutDead(steps);
+  return writtenInPlace(withoutDead(steps));
 }
 
 /** Leaves out steps that write only what no later step reads and nobody outside holds. */
@@ -19,4 +21,115 @@ function withoutDead(steps: readonly Step[]): Step[] {
     kept.push(step);
   }
   return kept.reverse();
+}
+
+/** Bytes of a value that a step touches. */
+interface Region {
+  readonly from: number;
+  readonly to: number;
+}
+
+const overlap = (a: Region, b: Region): boolean => a.from < b.to && b.from < a.to;
+
+/** A copy of a whole value to an aligned place in another. */
+interface PlainCopy {
+  readonly source: Value;
+  readonly target: Value;
+  readonly place: Region;
+}
+
+const BYTES: Readonly<Record<string, number>> = { f32: 4, i32: 4, u32: 4, f16: 2 };
+
+function plainCopy(step: DispatchStep): PlainCopy | null {
+  const { kernel, defines, params, bindings } = step;
+  const size = BYTES[String(defines["A"])];
+  if (kernel !== copyFlat || !size || defines["A"] !== defines["O"] || defines["ACCUMULATE"] || defines["TO_BOOL"])
+    return null;
+  const [from, to] = bindings as [(typeof bindings)[number], (typeof bindings)[number]];
+  const bytes = (params["count"] as number) * size;
+  const start = to.offset + (params["offsetO"] as number) * size;
+  const whole =
+    from.value.storage === null && from.offset === 0 && params["offsetA"] === 0 && bytes === from.value.bytes;
+  if (!whole || from.value === to.value || start % ALIGNMENT) return null;
+  return { source: from.value, target: to.value, place: { from: start, to: start + bytes } };
+}
+
+/** What a step touches of the value at binding `at`: all that it binds, less where the kernel says so. */
+function touched(step: Step, at: number): Region {
+  if (step.kind === "copy") {
+    const from = at === 0 ? step.fromOffset : step.toOffset;
+    return { from, to: from + step.bytes };
+  }
+  const { offset, bytes } = step.bindings[at]!;
+  if (step.kernel === copyFlat) {
+    const size = BYTES[String(step.defines[at === 0 ? "A" : "O"])] ?? 4;
+    const from = offset + (step.params[at === 0 ? "offsetA" : "offsetO"] as number) * size;
+    return { from, to: from + (step.params["count"] as number) * size };
+  }
+  return { from: offset, to: bytes ? offset + bytes : Number.POSITIVE_INFINITY };
+}
+
+/**
+ * Lets kernels write straight to where their result would be copied, above all gradients into their place among the packed ones: a value that is copied whole
+ * and then done with becomes a part of the copy's target, if nothing touches that part from the value's first use to the copy.
+ */
+function writtenInPlace(steps: readonly Step[]): Step[] {
+  const result: (Step | null)[] = [...steps];
+  const uses = new Map<Value, Set<number>>();
+  for (const [i, step] of steps.entries()) for (const { value } of usesOf(step)) addUse(uses, value, i);
+  for (const [i, step] of steps.entries()) {
+    const copy = result[i]?.kind === "dispatch" ? plainCopy(result[i] as DispatchStep) : null;
+    if (!copy || step.kind === "copy") continue;
+    const users = [...uses.get(copy.source)!].filter((at) => at !== i);
+    if (!users.length || !canMove(result, uses, copy, users, i)) continue;
+    const { place, target, source } = copy;
+    for (const at of users) {
+      const user = result[at] as DispatchStep;
+      const bindings = user.bindings.map((binding) =>
+        binding.value === source
+          ? {
+              value: target,
+              offset: place.from + binding.offset,
+              bytes: binding.bytes || place.to - place.from - binding.offset,
+            }
+          : binding,
+      );
+      result[at] = { ...user, bindings };
+      addUse(uses, target, at);
+    }
+    result[i] = null;
+    uses.delete(source);
+    uses.get(target)!.delete(i);
+  }
+  return result.filter((step) => step !== null);
+}
+
+function addUse(uses: Map<Value, Set<number>>, value: Value, step: number): void {
+  const found = uses.get(value);
+  if (found) found.add(step);
+  else uses.set(value, new Set([step]));
+}
+
+function canMove(
+  steps: readonly (Step | null)[],
+  uses: ReadonlyMap<Value, ReadonlySet<number>>,
+  { source, target, place }: PlainCopy,
+  users: readonly number[],
+  copy: number,
+): boolean {
+  const first = Math.min(...users);
+  if (Math.max(...users) > copy) return false;
+  for (const at of users) {
+    const step = steps[at]!;
+    // One step must not bind two ranges of a buffer of which it writes one.
+    if (step.kind === "copy" || usesOf(step).some(({ value }) => value === target)) return false;
+  }
+  for (const at of uses.get(target)!) {
+    if (at < first || at >= copy) continue;
+    const step = steps[at]!;
+    for (const [k, { value }] of usesOf(step).entries()) {
+      if (value === target && overlap(touched(step, k), place)) return false;
+    }
+  }
+  return source !== target;
 }

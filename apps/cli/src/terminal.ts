@@ -1,5 +1,6 @@
 /** What the command line needs of a terminal, so that tests can stand in for it. */
 import process from "node:process";
+import { EXIT } from "./exit.ts";
 
 /** Output, clock and interrupts. */
 export interface Terminal {
@@ -25,8 +26,11 @@ export function processTerminal(): Terminal {
   // A reader that closes its pipe (`refl score … | head`) wants no more output: that is no error.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    process.stderr.write(`error: the standard output cannot be written: ${error.message}\n`);
+    process.exit(EXIT.badInput);
   });
+  // Where messages go nobody can be told that they do not get there.
+  process.stderr.on("error", () => {});
   const { NO_COLOR, TERM, CI } = process.env;
   const interactive = process.stderr.isTTY === true && TERM !== "dumb" && !CI;
   return {

@@ -92,13 +92,31 @@ export async function writeFolderAtomic(
       await writeSynced(target, data);
     }
     for (const folder of folders) await syncFolder(folder);
-    await removeFolder(path);
-    await fs.rename(temporary, path);
+    await replaceFolder(temporary, path);
     await syncFolder(dirname(path));
   } catch (cause) {
     await fs.rm(temporary, { recursive: true, force: true }).catch(() => {});
     throw storageError(path, cause);
   }
+}
+
+/** Renames a folder; one that has the new name already goes when that has worked, and is put back when it has not. */
+async function replaceFolder(from: string, to: string): Promise<void> {
+  const aside = temporaryName(to);
+  const replaced = await fs.rename(to, aside).then(
+    () => true,
+    (cause: NodeJS.ErrnoException) => {
+      if (cause.code === "ENOENT") return false;
+      throw cause;
+    },
+  );
+  try {
+    await fs.rename(from, to);
+  } catch (cause) {
+    if (replaced) await fs.rename(aside, to);
+    throw cause;
+  }
+  if (replaced) await fs.rm(aside, { recursive: true, force: true });
 }
 
 /** Removes a folder in one visible step: renamed first, so that a crash leaves no half of it under its own name. */

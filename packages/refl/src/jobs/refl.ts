@@ -171,5 +171,5 @@ const armSaver = (sink: RunSink, pipeline: TextToImagePipeline, every: number): 
 async function saveControl(sink: RunSink, pipeline: TextToImagePipeline): Promise<void> {
   const files = new Map<string, Uint8Array>();
   await pipeline.save(memoryFolder(files, sink.location));
-  for (const [path, bytes] of files) await sink.writeFile(`control/${path}`, bytes);
+  await sink.writeFolder("control", Object.fromEntries(files));
 }

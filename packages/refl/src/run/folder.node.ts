@@ -156,6 +156,12 @@ export class RunFolder implements RunSink {
     return path;
   }
 
+  async writeFolder(name: string, files: CheckpointFiles): Promise<string> {
+    const path = join(this.location, name);
+    await writeFolderAtomic(path, files);
+    return path;
+  }
+
   /** Removes the folder when nothing but its config came into it: the run failed before it began. */
   async discardIfEmpty(): Promise<void> {
     const names = await listFolder(this.location);

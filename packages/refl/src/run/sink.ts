@@ -16,7 +16,7 @@ export interface MetricsRecord {
   readonly [metric: string]: number | string;
 }
 
-/** Files of a checkpoint by relative path (`unet/config.json`, …); text is written as UTF-8. */
+/** Files of a checkpoint or another folder by relative path (`unet/config.json`, …); text is written as UTF-8. */
 export type CheckpointFiles = Readonly<Record<string, Uint8Array | string>>;
 
 /** A checkpoint that stands complete. */
@@ -60,8 +60,10 @@ export interface RunSink {
   findBestCheckpoint(): Promise<Checkpoint | undefined>;
   /** The bytes of all files of a checkpoint by relative path. */
   readCheckpoint(checkpoint: Checkpoint): Promise<Record<string, Uint8Array>>;
-  /** Any other file of the run (`summary.json`, `control/model_index.json`), whole or not at all. Gives back its path. */
+  /** Any other file of the run (`summary.json`), whole or not at all. Gives back its path. */
   writeFile(name: string, data: Uint8Array | string): Promise<string>;
+  /** Any other folder of the run (`control`), all its files or none; what had its name before is replaced. Gives back its path. */
+  writeFolder(name: string, files: CheckpointFiles): Promise<string>;
 }
 
 /** Step as it stands in names: six digits at least, so that names sort as numbers do. */

@@ -1,16 +1,16 @@
 /** Run folders: numbering, metrics and their truncation, atomic checkpoints and what is kept, and a disk that fills up. */
 import { promises as fs } from "node:fs";
-import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { StorageError } from "@refl/models";
 import { DataError } from "@refl/tensor";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { listFiles } from "../../src/io/files.node.ts";
 import { layoutGrid } from "../../src/io/grid.ts";
 import { decodePng } from "../../src/io/png.node.ts";
 import { readPngText } from "../../src/io/png-chunks.ts";
 import { createRunFolder, modelFolderAt, openRunFolder } from "../../src/run/folder.node.ts";
+import { fillDiskAfter, restoreDisk } from "../io/full-disk.ts";
 
 let root: string;
 beforeEach(async () => {
@@ -22,35 +22,6 @@ afterEach(async () => {
 });
 
 const text = (bytes: Uint8Array | undefined) => new TextDecoder().decode(bytes);
-
-/** Lets writes through until `budget` bytes are written, then answers as a full disk does: a part is written, then ENOSPC. */
-function fillDiskAfter(budget: number): void {
-  const open = fs.open.bind(fs);
-  let left = budget;
-  vi.spyOn(fs, "open").mockImplementation(async (...args) => {
-    const handle = await open(...args);
-    const write = async (data: unknown) => {
-      const bytes = Buffer.from(data as string);
-      const part = bytes.subarray(0, left);
-      await handle.write(part);
-      left -= part.length;
-      if (part.length < bytes.length)
-        throw Object.assign(new Error("ENOSPC: the disk is full on device, write"), {
-          code: "ENOSPC",
-          syscall: "write",
-        });
-    };
-    handle.writeFile = write;
-    handle.appendFile = write;
-    return handle;
-  });
-  syncBuiltinESMExports();
-}
-
-function restoreDisk(): void {
-  vi.restoreAllMocks();
-  syncBuiltinESMExports();
-}
 
 describe("createRunFolder", () => {
   it("takes the first number above all that are taken", async () => {

@@ -178,6 +178,11 @@ export class MemorySink implements RunSink {
     return name;
   }
 
+  async writeFolder(name: string, files: CheckpointFiles): Promise<string> {
+    for (const [path, data] of Object.entries(files)) this.files.set(`${name}/${path}`, data);
+    return name;
+  }
+
   #at(step: number): Checkpoint {
     return { step, path: `step-${step}` };
   }

@@ -1,5 +1,6 @@
 /** Checkpoint files, half floats, configs and JSON. */
 export { type ByteSource, blobSource, bytesSource, readAll } from "./byte-source.ts";
+export type { Checkpoint, CheckpointFormat, TensorHeader } from "./checkpoint.ts";
 export { isBookkeepingKey, parseConfig } from "./config.ts";
 export { entryToFloat32, float32Entry } from "./entries.ts";
 export {
@@ -27,6 +28,7 @@ export {
   readModelIndex,
 } from "./model-index.ts";
 export { nearestName } from "./names.ts";
+export { type CheckpointOptions, openCheckpoint } from "./open-checkpoint.ts";
 export {
   dtypeSize,
   openSafetensors,
@@ -38,3 +40,5 @@ export {
 } from "./safetensors.ts";
 export { clipTextRename, type MatchOptions, matchStateDict, POSITION_IDS, type StateDictMatch } from "./state-dict.ts";
 export { StorageError } from "./storage-error.ts";
+export { openTorchLegacy } from "./torch-legacy.ts";
+export { openTorchZip, type TorchOptions } from "./torch-zip.ts";

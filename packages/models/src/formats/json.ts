@@ -35,12 +35,13 @@ function unescapeKey(quoted: string): string {
 }
 
 /**
- * Finds a duplicate key or nesting beyond 64 levels in one pass and in memory proportional to the keys, before anything is built.
- * Other syntax errors are left to `JSON.parse`.
+ * Finds a duplicate key, nesting beyond 64 levels or more than `maxTokens` strings, brackets and commas in one pass and in memory proportional to the keys,
+ * before anything is built. Other syntax errors are left to `JSON.parse`.
  */
-export function findJsonProblem(text: string): JsonProblem | undefined {
+export function findJsonProblem(text: string, maxTokens = Number.POSITIVE_INFINITY): JsonProblem | undefined {
   const scopes: (Set<string> | null)[] = [];
   let keyNext = false;
+  let tokens = 0;
   for (let i = 0; i < text.length; i++) {
     switch (text.charCodeAt(i)) {
       case QUOTE: {
@@ -72,7 +73,10 @@ export function findJsonProblem(text: string): JsonProblem | undefined {
       case 0x2c: // ,
         keyNext = Boolean(scopes.at(-1));
         break;
+      default:
+        continue;
     }
+    if (++tokens > maxTokens) return { message: `has more than ${maxTokens} strings, brackets and commas`, offset: i };
     if (scopes.length > MAX_DEPTH) return { message: `is nested deeper than ${MAX_DEPTH} levels`, offset: i };
   }
   return undefined;

@@ -1,10 +1,15 @@
 /** The safetensors format: a lazy reader that believes no length before it has checked it, and a writer whose bytes are the reference library's. */
 import { CheckpointError, DTypeError, ShapeError } from "@refl/tensor";
 import type { ByteSource } from "./byte-source.ts";
+import type { Checkpoint, TensorHeader } from "./checkpoint.ts";
 import { findJsonProblem, isJsonObject, type JsonObject, type JsonValue } from "./json.ts";
 
 const MAX_HEADER_BYTES = 100_000_000;
+/** Strings, brackets and commas of a header: a tensor has about twenty. More would be memory, not tensors. */
+const MAX_HEADER_TOKENS = 4_000_000;
 const PREFIX_BYTES = 8;
+/** Characters of a file's own texts that an error message repeats. */
+const MAX_SHOWN = 500;
 
 /** Element types by descending alignment, the order in which the reference library lays tensors out, with their size in bytes. */
 const DTYPES = {
@@ -39,16 +44,14 @@ export interface TensorEntry {
 }
 
 /** Where a tensor lies in a file: `byteLength` bytes from `byteOffset` on, counted from the start of the file. */
-export interface TensorInfo {
-  readonly name: string;
-  readonly dtype: SafetensorsDType;
-  readonly shape: readonly number[];
+export interface TensorInfo extends TensorHeader {
   readonly byteOffset: number;
   readonly byteLength: number;
 }
 
-/** An opened file: the header is read and checked, tensors are read on demand. The source stays the caller's to close. */
-export class SafetensorsFile {
+/** An opened file: the header is read and checked, tensors are read on demand. */
+export class SafetensorsFile implements Checkpoint {
+  readonly format = "safetensors";
   readonly source: ByteSource;
   /** The `__metadata__` strings. */
   readonly metadata: ReadonlyMap<string, string>;
@@ -59,6 +62,10 @@ export class SafetensorsFile {
     this.source = source;
     this.metadata = metadata;
     this.tensors = tensors;
+  }
+
+  get name(): string {
+    return this.source.name;
   }
 
   /** Names with shapes, as `matchStateDict` takes them. */
@@ -81,6 +88,11 @@ export class SafetensorsFile {
   /** All tensors in file order, one at a time. */
   async *entries(): AsyncGenerator<TensorEntry> {
     for (const name of this.tensors.keys()) yield await this.read(name);
+  }
+
+  /** Closes the source. */
+  close(): Promise<void> {
+    return this.source.close();
   }
 }
 
@@ -133,7 +145,7 @@ function parseHeader(file: string, bytes: Uint8Array): JsonObject {
   } catch {
     throw new CheckpointError(file, "header: is not valid UTF-8");
   }
-  const problem = findJsonProblem(text);
+  const problem = findJsonProblem(text, MAX_HEADER_TOKENS);
   if (problem) throw new CheckpointError(file, `header: ${problem.message}`);
   let header: unknown;
   try {
@@ -184,11 +196,18 @@ function elementCount(shape: readonly number[]): number | undefined {
 
 function parseTensorInfo(file: string, name: string, value: JsonValue, dataStart: number): TensorInfo {
   const fail = (field: string, message: string): never => {
-    throw new CheckpointError(file, `tensor ${JSON.stringify(name)}: ${field}: ${message}`);
+    const short = JSON.stringify(name.slice(0, MAX_SHOWN));
+    throw new CheckpointError(file, `tensor ${short}: ${field}: ${message.slice(0, MAX_SHOWN)}`);
   };
   if (hasLoneSurrogate(name)) return fail("name", "is not valid Unicode");
   if (!isJsonObject(value)) return fail("entry", "must be an object with dtype, shape and data_offsets");
   const { dtype, shape, data_offsets: offsets } = value;
+  if (typeof dtype === "string" && /^F[468](_|$)/.test(dtype)) {
+    return fail(
+      "dtype",
+      `${dtype} is a float of fewer than 16 bits, which cannot be read: convert the file to F16 or F32`,
+    );
+  }
   if (!isDType(dtype)) {
     const known = Object.keys(DTYPES).join(", ");
     return fail("dtype", `${JSON.stringify(dtype ?? null)} is not supported; known are ${known}`);

@@ -1,8 +1,9 @@
 /** The base of all layers and models: weights and children found in fields, PyTorch's state-dict names, scopes around each call. */
 import type { Parameter } from "@refl/autograd";
 import { CheckpointError, type Device, ReflError, type Shape, scope, Tensor } from "@refl/tensor";
+import type { Checkpoint } from "../formats/checkpoint.ts";
 import { entryToFloat32, float32Entry } from "../formats/entries.ts";
-import type { SafetensorsFile, TensorEntry } from "../formats/safetensors.ts";
+import type { TensorEntry } from "../formats/safetensors.ts";
 import { type MatchOptions, matchStateDict } from "../formats/state-dict.ts";
 import { Constant } from "./constant.ts";
 import { readTensors } from "./read.ts";
@@ -150,9 +151,9 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
     return { missing: match.missing, unexpected: match.unexpected };
   }
 
-  /** As {@link loadStateDict} from an open file, one tensor in host memory at a time. */
-  async load(source: SafetensorsFile, options: LoadOptions = {}): Promise<LoadReport> {
-    const file = options.file ?? source.source.name;
+  /** As {@link loadStateDict} from an open checkpoint, one tensor in host memory at a time. */
+  async load(source: Checkpoint, options: LoadOptions = {}): Promise<LoadReport> {
+    const file = options.file ?? source.name;
     const slots = new Map(this.namedSlots());
     const match = matchStateDict(file, this.shapes(), source.shapes(), options);
     for (const [key, stored] of match.matched) {

@@ -1,0 +1,158 @@
+"""Writes the small checkpoint files that the readers are tested with: `python reference/make_checkpoints.py`.
+
+They go to `packages/models/test/golden/checkpoints/`, with `expected.json`: for each file its tensors in torch's own reading (dtype, shape, values),
+or why it has to be refused.
+"""
+
+import collections
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+import numpy as np
+import torch
+from huggingface_hub import save_torch_state_dict
+from safetensors.torch import save_file
+
+FOLDER = Path(__file__).resolve().parent.parent / "packages/models/test/golden/checkpoints"
+NAMES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.int32: "I32",
+    torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
+}
+ORDINARY = list(NAMES)[:10]
+
+
+def numbers(shape, dtype=torch.float32, first=0):
+    """Small integers, exact in every dtype."""
+    count = int(np.prod(shape))
+    values = (torch.arange(count) * 7 + first) % 23 - (0 if dtype in (torch.uint8, torch.uint16, torch.uint32, torch.uint64) else 11)
+    return (values > 0 if dtype == torch.bool else values.to(dtype)).reshape(shape)
+
+
+def types(dtypes=ORDINARY):
+    return {NAMES[dtype].lower(): numbers((3, i % 4 + 1), dtype, i) for i, dtype in enumerate(dtypes)}
+
+
+def views():
+    base = numbers((4, 6))
+    image = numbers((2, 3, 4, 5), torch.float16)
+    return {
+        "base": base,
+        "same": base,
+        "row": base[2],
+        "columns": base[:, 1:4],
+        "transposed": base.t(),
+        "every_other": base[::2, ::3],
+        "repeated": numbers((1, 5), torch.int64).expand(3, 5),
+        "channels_last": image.contiguous(memory_format=torch.channels_last),
+        "permuted": image.permute(3, 1, 0, 2)[1:],
+        "empty": torch.zeros(0, 4),
+        "scalar": torch.tensor(2.5),
+    }
+
+
+def model():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2, bias=False))
+    with torch.no_grad():
+        for i, parameter in enumerate(net.parameters()):
+            parameter.copy_(numbers(parameter.shape, first=i))
+    return net
+
+
+def wrapped():
+    state = collections.OrderedDict((f"module.{key}", value) for key, value in model().state_dict().items())
+    optimizer = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": numbers((4, 3))}}, "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.999)}]}
+    return {
+        "epoch": 3, "global_step": 2**40, "pytorch-lightning_version": "1.4.2", "state_dict": state, "optimizer_states": [optimizer],
+        "best": np.float64(0.25), "callbacks": collections.defaultdict(dict), "device": torch.device("cpu"), "size": torch.Size([1, 2]), "hyper": None,
+    }
+
+
+def rezip(source, target, folder, compression, zip64=False):
+    """The same archive under another folder, otherwise compressed, with ZIP64 fields throughout."""
+    limit, zipfile.ZIP64_LIMIT = zipfile.ZIP64_LIMIT, 0 if zip64 else zipfile.ZIP64_LIMIT
+    try:
+        with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
+            for info in old.infolist():
+                entry = zipfile.ZipInfo(folder + "/" + info.filename.split("/", 1)[1])
+                entry.compress_type = compression
+                with new.open(entry, "w", force_zip64=zip64) as file:
+                    file.write(old.read(info))
+    finally:
+        zipfile.ZIP64_LIMIT = limit
+
+
+class Command:
+    def __reduce__(self):
+        return (os.system, ("true",))
+
+
+def describe(tensors):
+    result = {}
+    for name, tensor in tensors.items():
+        if torch.is_tensor(tensor):
+            result[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "values": tensor.detach().to(torch.float64).flatten().tolist()}
+    return result
+
+
+def main():
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    expected = {}
+
+    def save(name, value, tensors=None, **options):
+        torch.save(value, FOLDER / name, **options)
+        torch.load(FOLDER / name, weights_only=False)
+        expected[name] = {"tensors": describe(value if tensors is None else tensors)}
+
+    save("types.pt", types())
+    save("types_new.pt", types(list(NAMES)))
+    save("views.pt", views())
+    save("state_dict.pt", model().state_dict())
+    save("parameters.pt", collections.OrderedDict(model().named_parameters()))
+    save("wrapped.ckpt", wrapped(), model().state_dict())
+    save("protocol4.bin", types(), pickle_protocol=4)
+    old = {"_use_new_zipfile_serialization": False}
+    save("legacy_types.pth", types(), **old)
+    save("legacy_views.pth", views(), **old)
+    save("legacy_wrapped.ckpt", wrapped(), model().state_dict(), **old)
+    rezip(FOLDER / "types.pt", FOLDER / "deflated.pt", "another name", zipfile.ZIP_DEFLATED)
+    rezip(FOLDER / "views.pt", FOLDER / "zip64.pt", "archive", zipfile.ZIP_STORED, zip64=True)
+    expected["deflated.pt"], expected["zip64.pt"] = expected["types.pt"], expected["views.pt"]
+    torch.jit.save(torch.jit.script(model()), FOLDER / "script.pt")
+    expected["script.pt"] = {"tensors": describe(model().state_dict())}
+
+    save_file(types(list(NAMES)), FOLDER / "types.safetensors", {"format": "pt"})
+    expected["types.safetensors"] = {"tensors": describe(types(list(NAMES)))}
+    (FOLDER / "sharded").mkdir()
+    save_torch_state_dict(types(), FOLDER / "sharded", max_shard_size=80)
+    expected["sharded/model.safetensors.index.json"] = {"tensors": describe(types())}
+
+    def refuse(name, value, why, **options):
+        torch.save(value, FOLDER / name, **options)
+        expected[name] = {"refused": why}
+
+    refuse("command.pt", {"weight": numbers((2,)), "x": Command()}, "posix.system")
+    refuse("legacy_command.pt", {"weight": numbers((2,)), "x": Command()}, "posix.system", **old)
+    refuse("module.pt", model(), "torch.nn.modules.container.Sequential")
+    refuse("complex.pt", {"weight": torch.zeros(2, dtype=torch.complex64)}, "ComplexFloatStorage")
+    refuse("float8.pt", {"weight": torch.zeros(2, dtype=torch.float8_e4m3fn)}, "float8_e4m3fn")
+    refuse("conjugate.pt", {"weight": torch.zeros(2, dtype=torch.complex64).conj().imag}, "negated")
+    refuse("list.pt", [numbers((2,))], "no dict")
+    save_file({"weight": torch.zeros(2, dtype=torch.float8_e4m3fn)}, FOLDER / "float8.safetensors")
+    expected["float8.safetensors"] = {"refused": "fewer than 16 bits"}
+
+    (FOLDER / "expected.json").write_text(json.dumps(expected, separators=(",", ":")).replace('},"', '},\n"') + "\n")
+    for file in FOLDER.rglob("*.*"):
+        file.chmod(0o644)
+    files = [file for file in FOLDER.rglob("*") if file.is_file()]
+    print(f"{len(files)} files, {sum(file.stat().st_size for file in files)} bytes")
+
+
+main()

@@ -9,6 +9,16 @@ export type ParamType = "u32" | "i32" | "f32" | "vec4u" | "vec4f";
 /** A value for each `$NAME` in a kernel's text; `true` switches `//#if NAME` on. A missing or false name is off. */
 export type Defines = Readonly<Record<string, string | number | boolean>>;
 
+/** Makes defines once for each key and freezes them: a device finds the pipeline of the same object without reading it. */
+export function internDefines(): (key: string, make: () => Defines) => Defines {
+  const made = new Map<string, Defines>();
+  return (key, make) => {
+    let defines = made.get(key);
+    if (!defines) made.set(key, (defines = Object.freeze(make())));
+    return defines;
+  };
+}
+
 /**
  * One kernel. Its file binds the storage buffers in declared order as `@group(0) @binding(0…)` and then `var<uniform> p: Params`
  * at the next binding; `struct Params` itself is written by {@link paramsStruct}, so that bytes and struct cannot disagree.
@@ -41,11 +51,18 @@ const WGSL_TYPE: Record<ParamType, string> = {
   vec4f: "vec4<f32>",
 };
 
+/** Where a kernel's parameters lie in its uniform block. */
+export interface ParamsLayout {
+  /** Byte offset of each parameter. */
+  readonly offsets: ReadonlyMap<string, number>;
+  /** Bytes of the struct. */
+  readonly size: number;
+  /** The parameters in order. */
+  readonly fields: readonly { readonly name: string; readonly type: ParamType; readonly at: number }[];
+}
+
 /** Byte offset of each parameter and the struct's size, by WGSL's layout rules for scalars and vec4. */
-export function paramsLayout(params: Readonly<Record<string, ParamType>>): {
-  offsets: Map<string, number>;
-  size: number;
-} {
+export function paramsLayout(params: Readonly<Record<string, ParamType>>): ParamsLayout {
   const offsets = new Map<string, number>();
   let at = 0;
   let align = 4;
@@ -56,7 +73,8 @@ export function paramsLayout(params: Readonly<Record<string, ParamType>>): {
     at += size;
     align = Math.max(align, size);
   }
-  return { offsets, size: Math.max(Math.ceil(at / align) * align, 16) };
+  const fields = Object.entries(params).map(([name, type]) => ({ name, type, at: offsets.get(name)! }));
+  return { offsets, size: Math.max(Math.ceil(at / align) * align, 16), fields };
 }
 
 /** The WGSL struct of a kernel's parameters. */
@@ -71,14 +89,14 @@ export type ParamValues = Readonly<Record<string, number | readonly number[]>>;
 /** Writes parameters into `view` at `base` bytes. Throws `RangeError` when a declared parameter has no value. */
 export function packParams(
   kernel: Kernel,
-  layout: ReturnType<typeof paramsLayout>,
+  layout: ParamsLayout,
   values: ParamValues,
   view: DataView,
   base: number,
 ): void {
-  for (const [name, type] of Object.entries(kernel.params)) {
+  for (const { name, type, at: offset } of layout.fields) {
     const value = values[name];
-    const at = base + layout.offsets.get(name)!;
+    const at = base + offset;
     if (value === undefined) throw new RangeError(`kernel ${kernel.name}: parameter ${name} has no value`);
     if (type === "vec4u" || type === "vec4f") {
       const four = value as readonly number[];

@@ -5,7 +5,7 @@ import { type Host, webHost } from "./host.ts";
 import { ProgramCache } from "./pipeline.ts";
 import { Arena } from "./plan/arena.ts";
 import { Recording } from "./plan/record.ts";
-import { BufferPool, type MemoryReport, type Storage } from "./pool.ts";
+import { BufferPool, type MemoryReport, type PooledBuffer, type Storage } from "./pool.ts";
 import type { KernelTime } from "./profile.ts";
 import { CommandStream, type PreparedStep } from "./stream.ts";
 
@@ -210,16 +210,10 @@ export class Device {
       this.#recording.dispatch(program, kernel, defines, storages, params, grid);
       return;
     }
-    const group = this.#programs.group(
-      program,
-      storages.map((s) => s.buffer),
-    );
-    this.#stream.dispatch(
-      program.pipeline,
-      group,
-      (view, base) => packParams(kernel, program.params, params, view, base),
-      grid,
-    );
+    const buffers: PooledBuffer[] = [];
+    for (let i = 0; i < storages.length; i++) buffers.push(storages[i]!.buffer);
+    packParams(kernel, program.params, params, this.#stream.slots, this.#stream.nextSlot());
+    this.#stream.dispatch(program.pipeline, this.#programs.group(program, buffers), grid);
   }
 
   /** Reads `bytes` (a multiple of 4) of a storage after all work encoded so far. Rejects with the first WebGPU error or the loss of the device. */

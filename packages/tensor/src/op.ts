@@ -10,7 +10,7 @@ import { type ReduceAttrs, reduceForward } from "./ops/reduce.ts";
 import { type ResampleAttrs, resampleForward } from "./ops/resample.ts";
 import { type SoftmaxAttrs, softmaxForward } from "./ops/softmax.ts";
 import { type ViewAttrs, viewForward } from "./ops/view.ts";
-import { scope } from "./scope.ts";
+import { closeScope, openScope } from "./scope.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Attributes of every op; what changes from step to step is never an attribute but tensor data. */
@@ -83,10 +83,14 @@ function compute<K extends Op>(op: K, inputs: readonly Tensor[], attrs: OpAttrs[
   // What a forward function calls inside is part of the op, not a record of its own.
   recorder = null;
   try {
-    const outputs = scope(() => {
+    let outputs: readonly Tensor[] = [];
+    const inner = openScope();
+    try {
       const made = (forwardTable()[op] as Forward<K>)(inputs, attrs);
-      return Array.isArray(made) ? (made as readonly Tensor[]) : [made as Tensor];
-    });
+      outputs = Array.isArray(made) ? (made as readonly Tensor[]) : [made as Tensor];
+    } finally {
+      closeScope(inner, outputs);
+    }
     if (seen) seen(op, inputs, attrs, outputs);
     return outputs;
   } finally {

@@ -18,12 +18,23 @@ export interface Program {
 /** Bind groups kept before the cache is emptied; a training step of a large model needs a few thousand. */
 const MAX_GROUPS = 16384;
 
+/** Bind groups by the ids of the first, second, … buffer. */
+interface GroupTree {
+  readonly next: Map<number, GroupTree>;
+  group: GPUBindGroup | null;
+}
+
+const emptyTree = (): GroupTree => ({ next: new Map(), group: null });
+
 export class ProgramCache {
   readonly #gpu: GPUDevice;
   readonly #params: GPUBuffer;
-  readonly #programs = new Map<Kernel, Map<string, Program>>();
+  readonly #byKey = new Map<Kernel, Map<string, Program>>();
+  /** Programs of defines that are one frozen object for all calls. */
+  readonly #byDefines = new Map<Kernel, Map<Defines, Program>>();
   readonly #layouts = new Map<string, { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
-  readonly #groups = new Map<string, GPUBindGroup>();
+  readonly #groups: GroupTree[] = [];
+  #groupCount = 0;
   #count = 0;
   #seconds = 0;
 
@@ -43,8 +54,20 @@ export class ProgramCache {
   }
 
   program(kernel: Kernel, defines: Defines): Program {
-    let variants = this.#programs.get(kernel);
-    if (!variants) this.#programs.set(kernel, (variants = new Map()));
+    let known = this.#byDefines.get(kernel);
+    const found = known?.get(defines);
+    if (found) return found;
+    const program = this.#byText(kernel, defines);
+    if (Object.isFrozen(defines)) {
+      if (!known) this.#byDefines.set(kernel, (known = new Map()));
+      known.set(defines, program);
+    }
+    return program;
+  }
+
+  #byText(kernel: Kernel, defines: Defines): Program {
+    let variants = this.#byKey.get(kernel);
+    if (!variants) this.#byKey.set(kernel, (variants = new Map()));
     let key = "";
     for (const name in defines) if (name !== "MATH" && name !== "EXPR") key += `${name}=${defines[name]};`;
     let program = variants.get(key);
@@ -102,24 +125,30 @@ export class ProgramCache {
   }
 
   group(program: Program, buffers: readonly PooledBuffer[]): GPUBindGroup {
-    let key = `${program.id}`;
-    for (const buffer of buffers) key += `,${buffer.id}`;
-    let group = this.#groups.get(key);
-    if (!group) {
-      if (this.#groups.size >= MAX_GROUPS) this.#groups.clear();
-      const entries: GPUBindGroupEntry[] = buffers.map((buffer, binding) => ({
-        binding,
-        resource: { buffer: buffer.gpu },
-      }));
-      entries.push({ binding: buffers.length, resource: { buffer: this.#params, size: CommandStream.slotBytes } });
-      group = this.#gpu.createBindGroup({ layout: program.layout, entries });
-      this.#groups.set(key, group);
+    let tree = (this.#groups[program.id] ??= emptyTree());
+    for (let i = 0; i < buffers.length; i++) {
+      const { id } = buffers[i]!;
+      let next = tree.next.get(id);
+      if (!next) tree.next.set(id, (next = emptyTree()));
+      tree = next;
     }
-    return group;
+    if (tree.group) return tree.group;
+    if (this.#groupCount++ >= MAX_GROUPS) {
+      this.dropGroups();
+      return this.group(program, buffers);
+    }
+    const entries: GPUBindGroupEntry[] = buffers.map((buffer, binding) => ({
+      binding,
+      resource: { buffer: buffer.gpu },
+    }));
+    entries.push({ binding: buffers.length, resource: { buffer: this.#params, size: CommandStream.slotBytes } });
+    tree.group = this.#gpu.createBindGroup({ layout: program.layout, entries });
+    return tree.group;
   }
 
   /** Forgets all bind groups: before buffers are destroyed. */
   dropGroups(): void {
-    this.#groups.clear();
+    this.#groups.length = 0;
+    this.#groupCount = 0;
   }
 }

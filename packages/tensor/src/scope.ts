@@ -12,9 +12,10 @@ export interface History {
   ownerDisposed?(): void;
 }
 
-class Scope {
-  readonly tensors = new Set<Tensor>();
-  readonly histories = new Set<History>();
+/** A scope that is open. A tensor knows the one that owns it, so that making, keeping and passing on cost no look-up. */
+export class Scope {
+  readonly tensors: Tensor[] = [];
+  histories: Set<History> | null = null;
 }
 
 // Scopes are synchronous and strictly nested, so one stack serves all devices.
@@ -22,17 +23,23 @@ const stack: Scope[] = [];
 
 /** @internal */
 export function track(tensor: Tensor): void {
-  stack.at(-1)?.tensors.add(tensor);
+  give(tensor, stack.length ? stack[stack.length - 1]! : null);
+}
+
+function give(tensor: Tensor, scope: Scope | null): void {
+  tensor.owner = scope;
+  scope?.tensors.push(tensor);
 }
 
 /** @internal */
 export function trackHistory(history: History): void {
-  stack.at(-1)?.histories.add(history);
+  const scope = stack.at(-1);
+  if (scope) (scope.histories ??= new Set()).add(history);
 }
 
 /** Takes a tensor out of its scope: it now lives until `dispose()`. Returns it. */
 export function keep<T extends Tensor>(tensor: T): T {
-  for (const scope of stack) scope.tensors.delete(tensor);
+  tensor.owner = null;
   return tensor;
 }
 
@@ -53,8 +60,7 @@ function tensorsIn(value: unknown, found: Tensor[] = []): Tensor[] {
  * Throws `TypeError` when `fn` returns a promise.
  */
 export function scope<T>(fn: () => T): T {
-  const inner = new Scope();
-  stack.push(inner);
+  const inner = openScope();
   let result: T | undefined;
   try {
     result = fn();
@@ -62,16 +68,27 @@ export function scope<T>(fn: () => T): T {
       throw new TypeError("scope(fn): fn must be synchronous; read tensors back after the scope");
     return result;
   } finally {
-    stack.pop();
-    const outer = stack.at(-1);
-    const results = tensorsIn(result);
-    for (const tensor of results) {
-      if (inner.tensors.delete(tensor)) outer?.tensors.add(tensor);
-    }
-    for (const tensor of inner.tensors) tensor.dispose();
-    if (outer) for (const history of inner.histories) outer.histories.add(history);
-    else endUnreached(inner.histories, results);
+    closeScope(inner, tensorsIn(result));
   }
+}
+
+/** @internal Opens a scope; {@link closeScope} must follow, whatever happens in between. */
+export function openScope(): Scope {
+  const inner = new Scope();
+  stack.push(inner);
+  return inner;
+}
+
+/** @internal Ends the innermost scope: `results` pass to the one around it. */
+export function closeScope(inner: Scope, results: readonly Tensor[]): void {
+  stack.pop();
+  const outer = stack.length ? stack[stack.length - 1]! : null;
+  for (const tensor of results) if (tensor.owner === inner) give(tensor, outer);
+  for (const tensor of inner.tensors) if (tensor.owner === inner) tensor.dispose();
+  if (!inner.histories) return;
+  if (!outer) endUnreached(inner.histories, results);
+  else if (outer.histories) for (const history of inner.histories) outer.histories.add(history);
+  else outer.histories = inner.histories;
 }
 
 /** Ends the records that no result leads to: the forward passes whose backward never came. */

@@ -14,6 +14,9 @@ const REPLAY_CHUNK = 256;
 /** Largest parameter block, and the slot width: a multiple of every adapter's offset alignment (at most 256). */
 const SLOT = 256;
 
+/** Dynamic offsets of the slots, made once: a list per dispatch would be garbage. */
+const OFFSETS = Array.from({ length: CHUNK }, (_, i) => [i * SLOT]);
+
 /** A dispatch of a plan, ready to encode: `offsets` is the place of its parameters. */
 export interface PreparedDispatch {
   readonly pipeline: GPUComputePipeline;
@@ -40,7 +43,6 @@ export class CommandStream {
   readonly #gpu: GPUDevice;
   readonly #ring: GPUBuffer;
   readonly #mirror = new ArrayBuffer(CHUNK * SLOT);
-  readonly #view = new DataView(this.#mirror);
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
   #pipeline: GPUComputePipeline | null = null;
@@ -67,16 +69,17 @@ export class CommandStream {
 
   static readonly slotBytes = SLOT;
 
-  /** Encodes one dispatch; `write` fills its parameter block at the given byte offset. */
-  dispatch(
-    pipeline: GPUComputePipeline,
-    group: GPUBindGroup,
-    write: (view: DataView, base: number) => void,
-    grid: readonly [number, number, number],
-  ): void {
+  /** Where the parameters of the next {@link dispatch} go, in {@link params}; to be written before it. */
+  nextSlot(): number {
     if (this.#count === CHUNK) this.flush();
-    const base = this.#count * SLOT;
-    write(this.#view, base);
+    return this.#count * SLOT;
+  }
+
+  /** The parameters of the chunk that is open. */
+  readonly slots = new DataView(this.#mirror);
+
+  /** Encodes one dispatch with the parameters that were written at {@link nextSlot}. */
+  dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, grid: readonly [number, number, number]): void {
     this.#encoder ??= this.#gpu.createCommandEncoder();
     if (this.#profiler) this.#endPass();
     this.#pass ??= this.#encoder.beginComputePass(this.#profiler?.next(pipeline.label));
@@ -84,7 +87,7 @@ export class CommandStream {
       this.#pass.setPipeline(pipeline);
       this.#pipeline = pipeline;
     }
-    this.#pass.setBindGroup(0, group, [base]);
+    this.#pass.setBindGroup(0, group, OFFSETS[this.#count]!);
     this.#pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.#count++;
     this.dispatches++;

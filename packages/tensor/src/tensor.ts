@@ -11,7 +11,7 @@ import * as reductions from "./ops/reduce.ts";
 import * as softmaxes from "./ops/softmax.ts";
 import * as views from "./ops/view.ts";
 import type { Storage } from "./pool.ts";
-import { type History, keep, scope, track } from "./scope.ts";
+import { type History, keep, type Scope, scope, track } from "./scope.ts";
 import { broadcastShapes, contiguousStrides, isContiguous, normalizeAxis, numel, type Shape } from "./shape.ts";
 
 /** Nested arrays of numbers, or a typed array. */
@@ -37,6 +37,8 @@ export class Tensor {
   readonly dtype: DType;
   /** How an upper floor says this was made; null for leaves. */
   history: History | null = null;
+  /** @internal The scope that disposes of it; null for what lives until `dispose()`. */
+  owner: Scope | null = null;
   /** Named in messages and memory reports, for instance the module path of a parameter. */
   label = "";
   #storage: Storage | null;

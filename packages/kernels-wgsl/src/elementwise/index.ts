@@ -1,5 +1,5 @@
 /** Elementwise kernels: one for contiguous operands, one for strides and broadcasting; the op's expression is a define. */
-import { type Defines, defineKernel } from "../kernel.ts";
+import { type Defines, defineKernel, internDefines } from "../kernel.ts";
 import { runDefines } from "../runs.ts";
 import { elementwise_contiguous, elementwise_strided } from "../wgsl.gen.ts";
 import { mathFor } from "./math.ts";
@@ -27,6 +27,17 @@ export function elementwiseDefines(
   inputs: readonly StorageType[],
   output: StorageType,
   swap = false,
+): Defines {
+  return interned(`${name} ${inputs} ${output} ${swap}`, () => makeDefines(name, inputs, output, swap));
+}
+
+const interned = internDefines();
+
+function makeDefines(
+  name: ElementwiseOpName,
+  inputs: readonly StorageType[],
+  output: StorageType,
+  swap: boolean,
 ): Defines {
   const op = elementwiseOps[name];
   const compute = inputs.at(-1) === "f16" ? "f32" : inputs.at(-1)!;

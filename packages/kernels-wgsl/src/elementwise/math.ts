@@ -108,8 +108,16 @@ fn sine_of_quarters(r: f32, quarters: i32) -> f32 {
   },
 };
 
+const found = new Map<string, string>();
+
 /** The functions that `expression` calls, with what they use, each once and in order. */
 export function mathFor(expression: string): string {
+  let text = found.get(expression);
+  if (text === undefined) found.set(expression, (text = functionsOf(expression)));
+  return text;
+}
+
+function functionsOf(expression: string): string {
   const wanted: string[] = [];
   const add = (name: string): void => {
     if (wanted.includes(name)) return;

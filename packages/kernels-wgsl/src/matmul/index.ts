@@ -1,6 +1,6 @@
 /** Matrix products: the ladder naive → workgroup tile → subgroup broadcast, one contract for all three. */
 import { mathFor } from "../elementwise/math.ts";
-import { type Defines, defineKernel, linearGrid } from "../kernel.ts";
+import { type Defines, defineKernel, internDefines, linearGrid } from "../kernel.ts";
 import { gemm_naive, gemm_subgroup, gemm_tiled } from "../wgsl.gen.ts";
 
 /** Activation fused into a product's store. */
@@ -35,10 +35,14 @@ const sizes = {
 const bias = { offsetBias: "u32", biasRow: "u32", biasCol: "u32" } as const;
 const strided = { ...sizes, rowA: "u32", colA: "u32", rowB: "u32", colB: "u32", ...bias } as const;
 
+const interned = internDefines();
+
 /** Defines shared by the three kernels; `bias` says whether it runs along the columns of C or along its rows. */
 export function gemmDefines(type: "f32" | "f16", biasAlong: "none" | "col" | "row", activation: Activation): Defines {
-  const act = ACTIVATIONS[activation];
-  return { T: type, BIAS: biasAlong !== "none", BIAS_COL: biasAlong === "col", ACT: act, MATH: mathFor(act) };
+  return interned(`${type} ${biasAlong} ${activation}`, () => {
+    const act = ACTIVATIONS[activation];
+    return { T: type, BIAS: biasAlong !== "none", BIAS_COL: biasAlong === "col", ACT: act, MATH: mathFor(act) };
+  });
 }
 
 const plain = gemmDefines("f32", "none", "none");
@@ -69,7 +73,8 @@ export function gemmSubgroupDefines(
   rows: 4 | 16,
   transposed: { a: boolean; b: boolean },
 ): Defines {
-  return {
+  const { T, BIAS, BIAS_COL, ACT } = base;
+  return interned(`${T} ${BIAS} ${BIAS_COL} ${ACT} ${subgroup} ${rows} ${transposed.a} ${transposed.b}`, () => ({
     ...base,
     SG: subgroup,
     ROWS: rows,
@@ -77,7 +82,7 @@ export function gemmSubgroupDefines(
     QUADS: Math.ceil(rows / subgroup),
     TA: transposed.a,
     TB: transposed.b,
-  };
+  }));
 }
 
 export const gemmSubgroup = defineKernel({

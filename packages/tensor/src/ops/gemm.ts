@@ -53,6 +53,11 @@ export function gemm(device: Device, options: GemmOptions): void {
   const along = bias?.along ?? "none";
   const defines = gemmDefines(dtype, along, activation);
   const storages = bias ? [a.storage, b.storage, bias.storage, c.storage] : [a.storage, b.storage, c.storage];
+  const subgroup = device.capabilities.subgroupSize;
+  const fast = subgroup >= 4 && aligned(k, n, c.offset ?? 0, m * n * (batch > 1 ? 1 : 0));
+  const left = fast ? storedAs(a, m, k) : null;
+  const right = left ? storedAs(b, k, n) : null;
+  // One object for all kernels, each of which takes what it declares: joining objects costs more than all else here.
   const params = {
     m,
     n,
@@ -66,31 +71,25 @@ export function gemm(device: Device, options: GemmOptions): void {
     offsetBias: bias?.offset ?? 0,
     biasRow: along === "row" ? 1 : 0,
     biasCol: along === "col" ? 1 : 0,
+    lda: left?.lead ?? 0,
+    ldb: right?.lead ?? 0,
+    rowA: a.row,
+    colA: a.col,
+    rowB: b.row,
+    colB: b.col,
   };
-  const subgroup = device.capabilities.subgroupSize;
-  if (subgroup >= 4 && aligned(k, n, c.offset ?? 0, m * n * (batch > 1 ? 1 : 0))) {
-    const left = storedAs(a, m, k);
-    const right = storedAs(b, k, n);
-    if (left && right) {
-      const rows = m <= 4 ? 4 : 16;
-      const variant = gemmSubgroupDefines(defines, subgroup, rows, { a: left.transposed, b: right.transposed });
-      device.run(
-        gemmSubgroup,
-        variant,
-        storages,
-        { ...params, lda: left.lead, ldb: right.lead },
-        gemmGrid.subgroup(m, n, batch, subgroup, rows),
-      );
-      return;
-    }
+  if (left && right) {
+    const rows = m <= 4 ? 4 : 16;
+    const variant = gemmSubgroupDefines(defines, subgroup, rows, { a: left.transposed, b: right.transposed });
+    device.run(gemmSubgroup, variant, storages, params, gemmGrid.subgroup(m, n, batch, subgroup, rows));
+    return;
   }
-  const strides = { rowA: a.row, colA: a.col, rowB: b.row, colB: b.col };
   const thin = m < 8 || n < 8 || m * n < 1024;
   device.run(
     thin ? gemmNaive : gemmTiled,
     defines,
     storages,
-    { ...params, ...strides },
+    params,
     (thin ? gemmGrid.naive : gemmGrid.tiled)(m, n, batch),
   );
 }

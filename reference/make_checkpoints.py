@@ -8,14 +8,17 @@ import collections
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+import diffusers
 import numpy as np
 import torch
+from diffusers.loaders import single_file_utils
 from huggingface_hub import save_torch_state_dict
 from safetensors.torch import save_file
 
@@ -101,6 +104,66 @@ def describe(tensors):
     return result
 
 
+def ldm_unet_key(key):
+    """Where latent-diffusion's UNet of Stable Diffusion 1 keeps diffusers' weight."""
+    for old, new in (("time_embedding.linear_1", "time_embed.0"), ("time_embedding.linear_2", "time_embed.2"), ("conv_in", "input_blocks.0.0"),
+                     ("conv_norm_out", "out.0"), ("conv_out", "out.2")):
+        if key.startswith(old + "."):
+            return new + key[len(old):]
+    for old, new in (("norm1", "in_layers.0"), ("conv1", "in_layers.2"), ("time_emb_proj", "emb_layers.1"), ("norm2", "out_layers.0"),
+                     ("conv2", "out_layers.3"), ("conv_shortcut", "skip_connection")):
+        if "resnets" in key:
+            key = key.replace(f".{old}.", f".{new}.")
+    key = re.sub(r"^mid_block\.resnets\.(\d)", lambda m: f"middle_block.{2 * int(m[1])}", key).replace("mid_block.attentions.0", "middle_block.1")
+    key = re.sub(r"^down_blocks\.(\d)\.downsamplers\.0\.conv", lambda m: f"input_blocks.{3 * int(m[1]) + 3}.0.op", key)
+    key = re.sub(r"^up_blocks\.(\d)\.upsamplers\.0", lambda m: f"output_blocks.{3 * int(m[1]) + 2}.{2 if int(m[1]) else 1}", key)
+    for side, name, first in (("down", "input", 1), ("up", "output", 0)):
+        for part, place in (("resnets", 0), ("attentions", 1)):
+            key = re.sub(rf"^{side}_blocks\.(\d)\.{part}\.(\d)", lambda m: f"{name}_blocks.{3 * int(m[1]) + int(m[2]) + first}.{place}", key)
+    return key
+
+
+def ldm_vae_key(key):
+    """Where latent-diffusion's autoencoder keeps diffusers' weight."""
+    for old, new in (("group_norm", "norm"), ("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "proj_out")):
+        if "attentions" in key:
+            key = key.replace(f".{old}.", f".{new}.")
+    key = key.replace("mid_block.attentions.0", "mid.attn_1").replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+    key = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", key)
+    key = re.sub(r"down_blocks\.(\d)\.", r"down.\1.", key).replace("downsamplers.0", "downsample")
+    key = re.sub(r"up_blocks\.(\d)\.", lambda m: f"up.{3 - int(m[1])}.", key).replace("upsamplers.0", "upsample")
+    return key.replace("resnets", "block")
+
+
+def ldm_names():
+    """Names of Stable Diffusion 1 in one file beside diffusers' own, by diffusers' conversion; shapes where the conversion changes them."""
+    with torch.device("meta"):
+        unet = diffusers.UNet2DConditionModel(cross_attention_dim=768)
+        vae = diffusers.AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
+            down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
+        )
+    tables = (
+        (unet, "model.diffusion_model.", ldm_unet_key, single_file_utils.convert_ldm_unet_checkpoint),
+        (vae, "first_stage_model.", ldm_vae_key, single_file_utils.convert_ldm_vae_checkpoint),
+    )
+    lines = []
+    for model, prefix, rename, convert in tables:
+        own = model.state_dict()
+        old = {}
+        for key, value in own.items():
+            projection = re.search(r"mid_block\.attentions\.0\.to_.*weight", key) and model is vae
+            shape = [*value.shape, 1, 1] if projection else value.shape
+            old[prefix + rename(key)] = torch.empty(shape, device="meta")
+        names = {id(value): name for name, value in old.items()}
+        found = convert(old, dict(model.config))
+        assert {key: value.shape for key, value in found.items()} == {key: value.shape for key, value in own.items()}
+        for key, value in found.items():
+            source = value if id(value) in names else value._base
+            lines.append(f"{names[id(source)]}\t{key}\t{'x'.join(map(str, source.shape))}\t{'x'.join(map(str, value.shape))}")
+    return "\n".join(sorted(lines)) + "\n"
+
+
 def main():
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
@@ -148,6 +211,7 @@ def main():
     save_file({"weight": torch.zeros(2, dtype=torch.float8_e4m3fn)}, FOLDER / "float8.safetensors")
     expected["float8.safetensors"] = {"refused": "fewer than 16 bits"}
 
+    (FOLDER / "ldm_names.tsv").write_text(ldm_names())
     (FOLDER / "expected.json").write_text(json.dumps(expected, separators=(",", ":")).replace('},"', '},\n"') + "\n")
     for file in FOLDER.rglob("*.*"):
         file.chmod(0o644)

@@ -20,6 +20,13 @@ export {
   stringifyJson,
 } from "./json.ts";
 export {
+  isLdmCheckpoint,
+  type LdmComponents,
+  type LdmOptions,
+  ldmAutoencoder,
+  splitLdmCheckpoint,
+} from "./ldm.ts";
+export {
   type ComponentClass,
   componentClass,
   type ModelIndex,
@@ -38,6 +45,7 @@ export {
   type TensorInfo,
   writeSafetensors,
 } from "./safetensors.ts";
+export { openShardedCheckpoint, openWeights, type WeightsOptions } from "./sharded.ts";
 export { clipTextRename, type MatchOptions, matchStateDict, POSITION_IDS, type StateDictMatch } from "./state-dict.ts";
 export { StorageError } from "./storage-error.ts";
 export { openTorchLegacy } from "./torch-legacy.ts";

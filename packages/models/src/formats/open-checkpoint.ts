@@ -36,7 +36,7 @@ const OTHERS: readonly (readonly [beginning: string, what: string])[] = [
  */
 export async function openCheckpoint(source: ByteSource, options: CheckpointOptions = {}): Promise<Checkpoint> {
   try {
-    return withOptions(await openFormat(source, options), options);
+    return withCheckpointOptions(await openFormat(source, options), options);
   } catch (error) {
     await source.close();
     throw error;
@@ -100,7 +100,8 @@ export function firstNonFinite(bytes: Uint8Array, dtype: SafetensorsDType): numb
   return -1;
 }
 
-function withOptions(checkpoint: Checkpoint, options: CheckpointOptions): Checkpoint {
+/** The checkpoint as the options want it read; `wrapper` is for the reader. */
+export function withCheckpointOptions(checkpoint: Checkpoint, options: CheckpointOptions): Checkpoint {
   const { halves = "keep", finite = false, strip = ["module.", "_orig_mod."] } = options;
   const prefix = commonPrefix([...checkpoint.tensors.keys()], strip);
   const widen = (dtype: SafetensorsDType): boolean => halves === "widen" && (dtype === "F16" || dtype === "BF16");

@@ -1,8 +1,9 @@
-/** Models in folders: `config.json` and a safetensors file beside it, as diffusers and transformers keep them. */
-import { CheckpointError, type Device } from "@refl/tensor";
+/** Models in folders: `config.json` and the weights beside it, as diffusers and transformers keep them. */
+import type { Device } from "@refl/tensor";
 import type { ModelFolder, WritableModelFolder } from "../formats/folder.ts";
 import type { JsonObject } from "../formats/json.ts";
-import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
+import { writeSafetensors } from "../formats/safetensors.ts";
+import { openWeights, type WeightsOptions } from "../formats/sharded.ts";
 import type { LoadOptions, Module } from "../nn/module.ts";
 
 /** File names of weights: those of diffusers' models, and of all others. */
@@ -36,12 +37,14 @@ export async function loadModel<Model extends ConfiguredModel>(
   make: (config: JsonObject, file: string) => Model,
   folder: ModelFolder,
   device: Device,
-  options: FolderPlace & Pick<LoadOptions, "rename" | "ignore" | "strict" | "seed"> = {},
+  options: FolderPlace &
+    Pick<WeightsOptions, "variant"> &
+    Pick<LoadOptions, "rename" | "ignore" | "strict" | "seed"> = {},
 ): Promise<Model> {
-  const { path = "", weights = MODEL_WEIGHTS, ...load } = options;
+  const { path = "", weights = MODEL_WEIGHTS, variant, ...load } = options;
   const config = at(path, "config.json");
   const model = make(await folder.readJson(config), `${folder.name}/${config}`);
-  const source = await openSource(folder, at(path, weights));
+  const source = await openWeights(folder, at(path, weights), variant === undefined ? {} : { variant });
   try {
     await model.load(source, { ...load, device });
     model.eval();
@@ -50,21 +53,7 @@ export async function loadModel<Model extends ConfiguredModel>(
     model.dispose();
     throw error;
   } finally {
-    await source.source.close();
-  }
-}
-
-async function openSource(folder: ModelFolder, path: string) {
-  if (!(await folder.exists(path))) {
-    const files = (await folder.list()).join(", ") || "nothing";
-    throw new CheckpointError(`${folder.name}/${path}`, `does not exist; the folder has ${files}`);
-  }
-  const bytes = await folder.open(path);
-  try {
-    return await openSafetensors(bytes);
-  } catch (error) {
-    await bytes.close();
-    throw error;
+    await source.close();
   }
 }
 

@@ -4,8 +4,11 @@ import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { createDevice } from "@refl/tensor";
 import { nodeHost } from "@refl/tensor/node";
+import { runExtras } from "./extras.node.ts";
 import { options as parse, save, write } from "./finish.node.ts";
 import { fullDescriptor, recordDevices } from "./intercept.ts";
+import { MEMORY_WORKS, memoryFact } from "./memory.ts";
+import type { Fact } from "./report/result.ts";
 import { type BenchHost, runRows } from "./run.ts";
 import { settle } from "./settle.ts";
 import { watchDriverThreads } from "./threads.node.ts";
@@ -48,7 +51,18 @@ async function main(): Promise<void> {
     version: versions["refl"] ?? "",
   };
   const result = await runRows(device, bench, options, (soFar) => save(soFar, options));
-  write(result, options);
+  const memory: Fact[] = [];
+  if (options.only === null || "memory".includes(options.only.toLowerCase()))
+    for (const [name, work] of MEMORY_WORKS) memory.push(await memoryFact(device, name, work));
+  const extras = await runExtras({
+    folder: import.meta.dirname,
+    bundles: PEER_FOLDER,
+    peers: options.peers,
+    only: options.only,
+    log: bench.log,
+  });
+  const rows = [...result.rows, ...extras.rows];
+  write({ ...result, rows, facts: [...result.facts, ...memory, ...extras.facts] }, options);
 }
 
 await main();

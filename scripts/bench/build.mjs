@@ -15,6 +15,11 @@ const PEER_ENTRIES = {
   ].join("\n"),
   "webgpu-torch": 'import * as torch from "webgpu-torch"; export { torch };',
 };
+/** This engine as a user bundles it, with the host of Node and without. */
+const OWN_ENTRIES = {
+  "refl-core": 'export * from "@refl/tensor"; export * from "@refl/autograd";',
+  refl: 'export * from "@refl/tensor"; export * from "@refl/tensor/node"; export * from "@refl/autograd";',
+};
 /** TensorFlow.js asks Node's `util` for what every host has as globals. */
 const UTIL = {
   name: "util",
@@ -29,6 +34,7 @@ const UTIL = {
     }));
   },
 };
+const CHILDREN = ["training", "host", "start"];
 const ORT_FILES = ["ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"];
 
 /** Writes each peer as one ES module `<name>.mjs` to `out`, ONNX Runtime as its own bundle and wasm. */
@@ -50,6 +56,22 @@ export async function bundlePeers(root, out) {
   const require = createRequire(join(peers, "package.json"));
   const ort = dirname(require.resolve("onnxruntime-web"));
   for (const file of ORT_FILES) copyFileSync(join(ort, file), join(out, file));
+}
+
+async function bundleOwn(root, out) {
+  for (const [name, contents] of Object.entries(OWN_ENTRIES))
+    await build({
+      stdin: { contents, resolveDir: join(root, "bench") },
+      outfile: join(out, `${name}.mjs`),
+      bundle: true,
+      minify: true,
+      platform: "neutral",
+      format: "esm",
+      target: "es2022",
+      conditions: ["source"],
+      external: ["webgpu"],
+      logLevel: "error",
+    });
 }
 
 /** Bundles a script of `bench/src` to `file`; what it needs of `webgpu` stays an import. */
@@ -85,6 +107,8 @@ export async function prepareBench(root) {
     await bundlePeers(root, peers);
     writeFileSync(join(peers, "versions.json"), JSON.stringify(versions(root)));
   });
+  await bundleOwn(root, peers);
   await bundleEntry(root, "main.node.ts", join(folder, "main.mjs"));
+  for (const name of CHILDREN) await bundleEntry(root, `children/${name}.node.ts`, join(folder, `${name}.mjs`));
   return folder;
 }

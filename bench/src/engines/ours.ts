@@ -22,7 +22,7 @@ import type { Engine, Program } from "./engine.ts";
 
 type Tensors = Record<string, Tensor>;
 /** A work that is one function of its inputs. */
-type Pure = Exclude<Work, { op: "mlp" } | { op: "adamw" }>;
+export type Pure = Exclude<Work, { op: "mlp" } | { op: "adamw" }>;
 
 export function ours(device: Device, version: string): Engine {
   return {
@@ -93,7 +93,7 @@ async function readAll(tensors: Tensors): Promise<Record<string, ArrayLike<numbe
   return arrays;
 }
 
-function forward(work: Pure, t: Tensors): Tensor {
+export function forward(work: Pure, t: Tensors): Tensor {
   switch (work.op) {
     case "matmul": {
       const a = work.transA ? t["a"]!.transpose(-2, -1) : t["a"]!;

@@ -43,8 +43,13 @@ function readValue(option: ConfigOption, text: string): unknown {
 
 function describe(option: ConfigOption): string {
   const choices = option.choices.length ? `: ${option.choices.join(", ")}` : "";
+  const value = JSON.stringify(option.default);
   const initial =
-    option.default === undefined || option.kind === "list" ? "" : ` (default: ${JSON.stringify(option.default)})`;
+    option.default === undefined || option.kind === "list"
+      ? ""
+      : option.off
+        ? ` (off by default; on: ${value})`
+        : ` (default: ${value})`;
   return `${option.description}${choices}${initial}`.replaceAll("`", "");
 }
 
@@ -82,7 +87,8 @@ function addOption(command: Command, option: ConfigOption, flags: ConfigFlag[]):
       [`--no-${name}`, false],
     ] as const) {
       // Of the two, the help shows the one that changes something.
-      command.addOption(new Option(flag, describe(option)).hideHelp(option.default === value));
+      const help = value ? describe(option) : `switches off: ${option.description}`;
+      command.addOption(new Option(flag, help).hideHelp(option.default === value));
       command.on(`option:${flag.slice(2)}`, () => flags.push({ path: option.path, value, flag }));
     }
     return;

@@ -1,7 +1,6 @@
 /** `refl sample`: pictures for prompts, as PNG files that carry what draws them again. */
 import { join } from "node:path";
 import {
-  type ConfigSource,
   type DrawnPicture,
   embedSampleRecord,
   type Run,
@@ -12,6 +11,7 @@ import {
   sampleSource,
 } from "@refl/refl";
 import { encodePng, listFolder, makeFolder, readBytes, writeFileAtomic } from "@refl/refl/node";
+import { DataError } from "@refl/tensor";
 import { addConfigOptions, readConfig } from "../config-options.ts";
 import { drive } from "../drive.ts";
 import { jobContext, onDevice } from "../job.ts";
@@ -31,9 +31,15 @@ async function writePictures(folder: string, pictures: readonly DrawnPicture[]):
   return files;
 }
 
-function sample(config: SampleConfig, signal: AbortSignal): Run<void> {
+function sample(config: SampleConfig, recordedHash: string | undefined, signal: AbortSignal): Run<void> {
   return onDevice(async function* (device) {
     const pictures = yield* runSample(config, jobContext(device, null, signal));
+    const hash = pictures[0]?.record.modelHash;
+    if (recordedHash !== undefined && hash !== undefined && hash !== recordedHash)
+      yield {
+        type: "warning",
+        message: `the picture was drawn with the weights ${recordedHash}, these are ${hash}: it will not come out the same`,
+      };
     const files = await writePictures(config.out, pictures);
     const rows = pictures.map(({ record }, i) => [files[i]!, record.prompt]);
     yield { type: "table", title: "Pictures", header: ["file", "prompt"], rows };
@@ -51,10 +57,18 @@ export function addSampleCommand({ parent, act }: CommandSlot): void {
   const flags = addConfigOptions(command, sampleConfig, { positional: ["prompts"] });
   command.action((prompts: string[], { from }: { from?: string }) =>
     act(async (context) => {
-      const under: ConfigSource[] = [];
-      if (from !== undefined) under.push(sampleSource(readImageParameters(await readBytes(from), from), from));
+      const parameters = from === undefined ? undefined : readImageParameters(await readBytes(from), from);
+      const under = parameters ? [sampleSource(parameters, from!)] : [];
       const config = await readConfig(sampleConfig, flags, { under, over: prompts.length ? { prompts } : {} });
-      await drive(context, (signal) => sample(config, signal));
+      if (!config.prompts.length)
+        throw new DataError(
+          "sample",
+          0,
+          "prompts",
+          'give a prompt, as in refl sample "a big cat on a blue background"',
+        );
+      const hash = parameters && "version" in parameters ? parameters.modelHash : undefined;
+      await drive(context, (signal) => sample(config, hash, signal));
       return undefined;
     }),
   );

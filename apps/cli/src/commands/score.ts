@@ -1,6 +1,7 @@
 /** `refl score` and `refl rank`: a reward model's opinion of picture files. */
 import { rankConfig, runRank, runScore, type ScoredInput, scoreConfig } from "@refl/refl";
 import { pictureFiles, readPrompted } from "@refl/refl/node";
+import { DataError } from "@refl/tensor";
 import { addConfigOptions, readConfig } from "../config-options.ts";
 import { drive } from "../drive.ts";
 import { jobContext, onDevice } from "../job.ts";
@@ -29,6 +30,8 @@ export function addScoreCommands({ parent, act }: CommandSlot): void {
       act(async (context) => {
         const config = await readConfig(definition, flags, { over: images.length ? { images } : {} });
         const inputs = await readInputs(config.images, config.prompt);
+        if (!inputs.length)
+          throw new DataError(name, 0, "images", "give at least one picture, or a folder that has some");
         await drive(context, (signal) => onDevice((device) => run(config, inputs, jobContext(device, null, signal))));
         return undefined;
       }),

@@ -1,6 +1,8 @@
 /** The options of a config schema as a flat list, from which flags, help and documentation are made. */
 import * as v from "valibot";
-import { schemaEntries, unwrapSchema } from "./resolve.ts";
+import { flagName, schemaEntries, unwrapSchema } from "./resolve.ts";
+
+export { flagName };
 
 /** One value that can be set. */
 export interface ConfigOption {
@@ -11,6 +13,8 @@ export interface ConfigOption {
   readonly choices: readonly string[];
   /** Default of the schema, `undefined` when there is none; a task's preset may differ. */
   readonly default: unknown;
+  /** Whether it belongs to something that is off as long as none of its values is given, as `lora` is. */
+  readonly off: boolean;
   readonly description: string;
 }
 
@@ -29,12 +33,12 @@ function defaultOf(schema: v.GenericSchema): unknown {
 }
 
 /** All options of a schema, nested ones by their path, in the order in which they stand in it. */
-export function describeConfig(schema: v.GenericSchema, path: readonly string[] = []): ConfigOption[] {
+export function describeConfig(schema: v.GenericSchema, path: readonly string[] = [], off = false): ConfigOption[] {
   const entries = schemaEntries(schema);
   if (!entries) return [];
   return Object.entries(entries).flatMap(([key, entry]): ConfigOption[] => {
     const here = [...path, key];
-    if (schemaEntries(entry)) return describeConfig(entry, here);
+    if (schemaEntries(entry)) return describeConfig(entry, here, off || defaultOf(entry) === null);
     const inner = unwrapSchema(entry);
     const choices = inner.type === "picklist" && "options" in inner ? (inner.options as readonly string[]) : [];
     const kind =
@@ -51,15 +55,11 @@ export function describeConfig(schema: v.GenericSchema, path: readonly string[] 
         kind,
         choices,
         default: defaultOf(entry),
+        off,
         description: descriptionOf(entry),
       },
     ];
   });
-}
-
-/** The flag of an option: its path in kebab case. */
-export function flagName(path: readonly string[]): string {
-  return path.map((key) => key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)).join("-");
 }
 
 function cell(value: unknown): string {
@@ -69,9 +69,9 @@ function cell(value: unknown): string {
 
 /** A Markdown table of a schema's options. */
 export function configTable(schema: v.GenericSchema): string {
-  const rows = describeConfig(schema).map(({ path, kind, choices, default: value, description }) => {
+  const rows = describeConfig(schema).map(({ path, kind, choices, default: value, off, description }) => {
     const kinds = kind === "choice" ? choices.map((name) => `\`${name}\``).join(", ") : kind;
-    return `| \`${path.join(".")}\` | \`--${flagName(path)}\` | ${kinds} | ${cell(value)} | ${description} |`;
+    return `| \`${path.join(".")}\` | \`--${flagName(path)}\` | ${kinds} | ${off ? "off; on: " : ""}${cell(value)} | ${description} |`;
   });
   return ["| key | flag | values | default | meaning |", "| --- | --- | --- | --- | --- |", ...rows].join("\n");
 }

@@ -5,7 +5,7 @@ import type { ConfigDefinition } from "./resolve.ts";
 
 /** Schema of the config of `eval`. */
 export const EvaluateSchema = v.strictObject({
-  ...taskEntries,
+  task: taskEntries.task,
   model: v.optional(text("Model folder; the task's shipped base model when absent")),
   reward: v.optional(text("Folder of a reward model; its mean reward is then told beside the judge's score")),
   taste: v.optional(choice(TASTE_NAMES, "The taste that the judge's score follows"), "judge"),

@@ -19,6 +19,11 @@ export interface ConfigDefinition<Schema extends ConfigSchema = ConfigSchema> {
   readonly preset?: (chosen: ConfigValues) => ConfigValues;
 }
 
+/** The flag of a value: its path in kebab case. */
+export function flagName(path: readonly string[]): string {
+  return path.map((key) => key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)).join("-");
+}
+
 /** The schema inside optional and nullable wrappers. */
 export function unwrapSchema(schema: v.GenericSchema): v.GenericSchema {
   let inner: v.GenericSchema = schema;
@@ -98,8 +103,10 @@ function valueAt(values: unknown, path: readonly string[]): unknown {
 
 const lowerFirst = (text: string): string => text.charAt(0).toLowerCase() + text.slice(1);
 
-function describeIssue(issue: v.BaseIssue<unknown>): string {
-  if (issue.kind === "schema" && issue.received === "undefined") return `missing; expected ${issue.expected}`;
+function describeIssue(issue: v.BaseIssue<unknown>, path: readonly string[]): string {
+  if (issue.kind === "schema" && issue.received === "undefined")
+    return `missing; give it as --${flagName(path)} or in a config file`;
+  if (issue.type === "integer") return `expected a whole number, found ${issue.received}`;
   if (issue.expected) return `expected ${issue.expected}, found ${issue.received}`;
   return lowerFirst(issue.message.replace(/^Invalid \w+: /, ""));
 }
@@ -131,7 +138,7 @@ export function resolveConfig<Schema extends ConfigSchema>(
       const path = (issue.path ?? []).map((item) => String(item.key));
       const owner = sources.findLast((source) => valueAt(source.values, path) !== undefined);
       const place = owner?.locate(path) ?? { file: `config of ${definition.command}`, line: 0 };
-      return { ...place, field: path.join("."), message: describeIssue(issue) };
+      return { ...place, field: path.join("."), message: describeIssue(issue, path) };
     }),
   );
 }

@@ -30,13 +30,18 @@ export const sampleConfig: ConfigDefinition<typeof SampleSchema> = {
   schema: SampleSchema,
 };
 
+/** A record names a shipped model by its task, any other by its folder. */
+function modelOf({ model }: SampleRecord): { readonly task: string } | { readonly model: string } {
+  return (TASK_NAMES as readonly string[]).includes(model) ? { task: model } : { model };
+}
+
 /**
  * The values that draw the picture again whose parameters these are, as a layer under the user's own. Another tool's model name is left
  * out: it names no folder of ours.
  */
 export function sampleSource(parameters: SampleRecord | ImageParameters, file: string): ConfigSource {
   const { prompt, steps, sampler, guidance, seed, negativePrompt } = parameters;
-  const own = "version" in parameters ? { model: parameters.model, index: parameters.index } : {};
+  const own = "version" in parameters ? { ...modelOf(parameters), index: parameters.index } : {};
   const values = { negativePrompt, samplerSteps: steps, sampler, guidance, seed, ...own };
   const told = Object.entries(values).filter(([, value]) => value !== undefined);
   return plainSource({ prompts: [prompt], count: 1, ...Object.fromEntries(told) }, file);

@@ -51,7 +51,6 @@ export const reflTrainingEntries = {
     ),
     null,
   ),
-  control: v.optional(flag("Train the control arm (lambda 0, same data, same steps) beside it"), true),
   earlyStop: v.optional(
     v.nullable(
       v.strictObject({
@@ -77,6 +76,7 @@ export const TrainReflSchema = v.strictObject({
   reward: text("Folder of the reward model, as `train reward` left it"),
   taste: v.optional(choice(TASTE_NAMES, "The taste by which the judge's early stop looks"), "judge"),
   ...reflTrainingEntries,
+  control: v.optional(flag("Train the control arm (lambda 0, same data, same steps) beside it"), true),
   ...samplerEntries,
   ...checkpointEntries(25),
   ...sampleEveryEntry(25),

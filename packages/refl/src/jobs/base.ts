@@ -11,6 +11,7 @@ import type { ObjectiveOptions } from "../train/objective.ts";
 import { STATE_FILE } from "../train/session.ts";
 import type { JobContext } from "./context.ts";
 import { trainingGrids } from "./grids.ts";
+import { withSampler } from "./sampler.ts";
 import { inStage } from "./stage.ts";
 
 /** The loss that a base config asks for. */
@@ -39,7 +40,7 @@ export async function* runTrainBase(
 ): Run<BaseSummary> {
   const { device, sink, signal } = context;
   const task = taskNamed(config.task);
-  const pipeline = newPipeline(task, device, config.seed, config.predictionType);
+  const pipeline = withSampler(newPipeline(task, device, config.seed, config.predictionType), config.sampler);
   const checkpoint = options.resume ? await sink?.findLatestCheckpoint() : undefined;
   const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];
   try {

@@ -1,5 +1,5 @@
 /** The demo: a shipped base model draws, an annotator ranks, a reward model learns, ReFL and a control tune, and both judges compare. */
-import { TextToImagePipeline } from "@refl/models";
+import type { TextToImagePipeline } from "@refl/models";
 import type { DemoConfig } from "../config/demo.ts";
 import { testPrompts } from "../data/splits/test.ts";
 import { trainPrompts } from "../data/splits/train.ts";
@@ -32,6 +32,7 @@ import { weightsDigest } from "./digest.ts";
 import { imageAt } from "./grids.ts";
 import { drawAndRank } from "./ranking.ts";
 import { tuneArm } from "./refl.ts";
+import { loadPipeline } from "./sampler.ts";
 import { inStage, type StageSeconds } from "./stage.ts";
 
 /** Rankings of further prompts that neither train the reward model nor choose its checkpoint: its held-out accuracy is theirs. */
@@ -99,7 +100,7 @@ async function* runLoop(config: DemoConfig, context: JobContext, made: Models): 
   const sampling = { seed: config.seed, samplerSteps: config.samplerSteps, guidance: config.guidance };
   const arms: Partial<Record<"control" | "refl", { pipeline: TextToImagePipeline; result: ReflResult }>> = {};
   for (const arm of ["refl", "control"] as const) {
-    const pipeline = await TextToImagePipeline.fromFolder(models.base, device);
+    const pipeline = await loadPipeline(models.base, device, config.sampler);
     made.push(pipeline);
     const message = arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward";
     const result = yield* inStage(arm, message, seconds, device, () =>
@@ -166,7 +167,7 @@ async function* runLoop(config: DemoConfig, context: JobContext, made: Models): 
 
 async function load(task: PictureTask, config: DemoConfig, { device, shipped }: JobContext, made: Models) {
   const models: TaskModels = await shipped(task.name);
-  const base = await TextToImagePipeline.fromFolder(models.base, device);
+  const base = await loadPipeline(models.base, device, config.sampler);
   made.push(base);
   const preset = modelPreset(task, base.tokenizer.vocabSize);
   const scorer = await rewardFromBlip(models.blip, device, preset.rewardHead, config.seed);

@@ -1,5 +1,4 @@
 /** `eval`: both judges' view of a model's pictures for held-out prompts. */
-import { TextToImagePipeline } from "@refl/models";
 import type { EvaluateConfig } from "../config/evaluate.ts";
 import { testPrompts, wordOrderPrompts } from "../data/splits/test.ts";
 import { taskNamed } from "../data/tasks.ts";
@@ -12,6 +11,7 @@ import { loadClassifier, loadRewardModel } from "../models.ts";
 import type { EvaluatedPictures, PromptKind } from "../report/table.ts";
 import type { JobContext } from "./context.ts";
 import { weightsDigest } from "./digest.ts";
+import { loadPipeline } from "./sampler.ts";
 import { inStage } from "./stage.ts";
 
 const SET_TITLES = {
@@ -36,10 +36,8 @@ export async function* runEvaluate(config: EvaluateConfig, context: JobContext):
   const task = taskNamed(config.task);
   const taste = tasteNamed(config.taste, task);
   const shipped = await context.shipped(task.name);
-  const pipeline = await TextToImagePipeline.fromFolder(
-    config.model ? await context.open(config.model) : shipped.base,
-    device,
-  );
+  const folder = config.model ? await context.open(config.model) : shipped.base;
+  const pipeline = await loadPipeline(folder, device, config.sampler);
   const classifier = await loadClassifier(shipped.classifier, device);
   const scorer = config.reward ? await loadRewardModel(await context.open(config.reward), device) : null;
   try {

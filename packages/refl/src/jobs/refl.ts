@@ -1,5 +1,5 @@
 /** `train refl`: tuning a text-to-image model by a reward model, with its control arm beside it. */
-import { memoryFolder, TextToImagePipeline } from "@refl/models";
+import { memoryFolder, type TextToImagePipeline } from "@refl/models";
 import type { ReflTrainingConfig, TrainReflConfig } from "../config/train-refl.ts";
 import { intAt, streamOf } from "../data/random.ts";
 import { trainPrompts, validationPrompts } from "../data/splits/train.ts";
@@ -18,6 +18,7 @@ import { STATE_FILE } from "../train/session.ts";
 import { objectiveOf } from "./base.ts";
 import type { JobContext } from "./context.ts";
 import { trainingGrids } from "./grids.ts";
+import { loadPipeline } from "./sampler.ts";
 import { inStage } from "./stage.ts";
 
 /** Pictures of validation prompts that the judge looks at during tuning, and the seed that they are drawn from every time. */
@@ -127,7 +128,7 @@ export async function* runTrainRefl(
   const common = { task, taste, config, scorer, ...(examples ? { examples } : {}), ...(signal ? { signal } : {}) };
   try {
     for (const arm of config.control ? (["refl", "control"] as const) : (["refl"] as const)) {
-      const pipeline = await TextToImagePipeline.fromFolder(base, device);
+      const pipeline = await loadPipeline(base, device, config.sampler);
       const saved =
         arm === "refl" && sink
           ? { ...(resume ? await latestState(sink) : {}), save: armSaver(sink, pipeline, config.saveEvery) }

@@ -1,5 +1,5 @@
 /** `train reward`: from ranked pictures to a reward model in the run's place. */
-import { memoryFolder, TextToImagePipeline } from "@refl/models";
+import { memoryFolder } from "@refl/models";
 import { DataError } from "@refl/tensor";
 import type { TrainRewardConfig } from "../config/train-reward.ts";
 import { hashText } from "../data/random.ts";
@@ -15,6 +15,7 @@ import { type RewardTrainingOptions, type RewardTrainingResult, trainRewardModel
 import { STATE_FILE } from "../train/session.ts";
 import type { JobContext } from "./context.ts";
 import { drawAndRank } from "./ranking.ts";
+import { loadPipeline } from "./sampler.ts";
 import { inStage, type StageSeconds } from "./stage.ts";
 
 /** Rankings cut by prompt: those of the prompts with the lowest hashes are for validation. Throws DataError when a part would be empty. */
@@ -62,10 +63,8 @@ export async function* runTrainReward(
   try {
     let ranked = rankings;
     if (!ranked) {
-      const base = await TextToImagePipeline.fromFolder(
-        config.base ? await context.open(config.base) : shipped.base,
-        device,
-      );
+      const folder = config.base ? await context.open(config.base) : shipped.base;
+      const base = await loadPipeline(folder, device, config.sampler);
       try {
         ranked = yield* drawAndRank(
           task,

@@ -1,6 +1,7 @@
 /** `sample`: pictures for prompts, each with the record that draws it again. */
-import { DDIMScheduler, DDPMScheduler, type PictureSeed, TextToImagePipeline } from "@refl/models";
+import type { PictureSeed, TextToImagePipeline } from "@refl/models";
 import { DataError } from "@refl/tensor";
+import { TASK_NAMES } from "../config/fields.ts";
 import type { SampleConfig } from "../config/sample.ts";
 import type { Run } from "../events.ts";
 import { layoutGrid, type RgbImage } from "../io/grid.ts";
@@ -8,6 +9,7 @@ import type { SampleRecord } from "../io/parameters.ts";
 import type { JobContext } from "./context.ts";
 import { weightsDigest } from "./digest.ts";
 import { imageAt } from "./grids.ts";
+import { loadPipeline } from "./sampler.ts";
 
 /** A drawn picture with its record. */
 export interface DrawnPicture {
@@ -27,12 +29,13 @@ export async function openPipeline(
   { device, open, shipped }: JobContext,
 ): Promise<TextToImagePipeline> {
   const folder = config.model === undefined ? (await shipped(config.task)).base : await open(config.model);
-  const pipeline = await TextToImagePipeline.fromFolder(folder, device);
-  // Each reads the fields that both have and leaves the other's own alone.
-  const { tokenizer, textEncoder, unet, codec } = pipeline;
-  const schedulerConfig = pipeline.scheduler.toConfig();
-  const scheduler = config.sampler === "ddim" ? new DDIMScheduler(schedulerConfig) : new DDPMScheduler(schedulerConfig);
-  return new TextToImagePipeline(device, { tokenizer, textEncoder, unet, codec, scheduler });
+  return loadPipeline(folder, device, config.sampler);
+}
+
+/** What a record calls the model: the task of a shipped one, else the folder, which is never called as a task. */
+function modelName({ model, task }: SampleConfig): string {
+  if (model === undefined) return task;
+  return (TASK_NAMES as readonly string[]).includes(model) ? `./${model}` : model;
 }
 
 /** One warning for all prompts' words that a model does not know. */
@@ -93,7 +96,7 @@ export async function* runSample(config: SampleConfig, context: JobContext): Run
           index,
           width,
           height,
-          model: config.model ?? config.task,
+          model: modelName(config),
           modelHash: hash,
         };
         drawn.push({ image: imageAt(rgb, k, width), record });

@@ -93,8 +93,11 @@ function pointHead(head: RewardHead, direction: Tensor): void {
   weight.copy_(weight.add(change));
 }
 
-/** How much of the matching logit the reward begins with: margins of about 1 between pictures that fit and pictures that do not. */
-const MATCHING_GAIN = 0.25;
+/**
+ * How much of the matching logit the reward begins with: margins of less than 1 between pictures that fit and pictures that do not, which comparisons
+ * can still turn. A quarter was tried: 77 % instead of 78 % of held-out pairs right in the mean of three seeds.
+ */
+const MATCHING_GAIN = 0.1;
 
 /**
  * A reward model that starts from a BLIP: encoders as they are, and a head that computes BLIP's matching logit, scaled, so that before the first
@@ -122,7 +125,7 @@ export async function rewardFromBlip(
         Tensor,
         Tensor,
       ];
-      pointHead(model.mlp, match.sub(noMatch).mul(Number(globalThis.process?.env?.GAIN ?? MATCHING_GAIN)));
+      pointHead(model.mlp, match.sub(noMatch).mul(MATCHING_GAIN));
     }),
   );
   blip.dispose();

@@ -31,6 +31,6 @@ export const demoConfig: ConfigDefinition<typeof DemoSchema> = {
   schema: DemoSchema,
   preset: ({ task, quick }) => {
     const chosen = task ?? (quick === true ? "shapes16" : "emoji32");
-    return chosen === "shapes16" ? { task: "shapes16", reward: { epochs: 12 }, refl: reflPreset("shapes16") } : {};
+    return chosen === "shapes16" ? { task: "shapes16", refl: reflPreset("shapes16") } : {};
   },
 };

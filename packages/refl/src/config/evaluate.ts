@@ -9,7 +9,10 @@ export const EvaluateSchema = v.strictObject({
   model: v.optional(text("Model folder; the task's shipped base model when absent")),
   reward: v.optional(text("Folder of a reward model; its mean reward is then told beside the judge's score")),
   taste: v.optional(choice(TASTE_NAMES, "The taste that the judge's score follows"), "judge"),
-  pictures: v.optional(count("Pictures of seen prompts, as many of unseen ones, and as many of an unused word order"), 128),
+  pictures: v.optional(
+    count("Pictures of seen prompts, as many of unseen ones, and as many of an unused word order"),
+    128,
+  ),
   ...samplerEntries,
   out: v.optional(text("JSON file for the result")),
 });

@@ -78,11 +78,16 @@ export const sampleEveryEntry = (sampleEvery: number) => ({
 export const LR_SCHEDULES = ["cosine", "constant"] as const;
 
 /** AdamW and the learning rate's course. */
-export const optimizerEntries = (lr: number, lrSchedule: (typeof LR_SCHEDULES)[number], warmupSteps: number) => ({
+export const optimizerEntries = (
+  lr: number,
+  lrSchedule: (typeof LR_SCHEDULES)[number],
+  warmupSteps: number,
+  weightDecay = 0.01,
+) => ({
   lr: v.optional(positive("Highest learning rate of AdamW"), lr),
   lrSchedule: v.optional(choice(LR_SCHEDULES, "Course of the learning rate after the warm-up"), lrSchedule),
   warmupSteps: v.optional(whole("Steps in which the learning rate rises from 0"), warmupSteps),
-  weightDecay: v.optional(notNegative("Decoupled weight decay of AdamW"), 0.01),
+  weightDecay: v.optional(notNegative("Decoupled weight decay of AdamW"), weightDecay),
   gradientClip: v.optional(positive("Largest global norm of the gradient"), 1),
 });
 

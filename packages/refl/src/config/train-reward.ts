@@ -4,6 +4,7 @@ import {
   checkpointEntries,
   choice,
   count,
+  emaEntry,
   optimizerEntries,
   runEntries,
   samplerEntries,
@@ -11,14 +12,16 @@ import {
   TASTE_NAMES,
   taskEntries,
   text,
+  whole,
 } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 
 /** The entries that the demo shares with `train reward`. */
 export const rewardTrainingEntries = {
-  epochs: v.optional(count("Passes over the training pairs"), 16),
+  epochs: v.optional(count("Passes over the training pairs; a few, as the paper's: more learn the pairs by heart"), 6),
   rankingsPerStep: v.optional(count("Rankings per step; all strict pairs of each count"), 8),
-  ...optimizerEntries(1e-3, "cosine", 20),
+  ...optimizerEntries(2e-3, "cosine", 20, 0.1),
+  ...emaEntry(0.9),
   validationShare: v.optional(
     share("Share of the prompts whose pairs are held out to choose the best checkpoint"),
     0.15,
@@ -27,6 +30,7 @@ export const rewardTrainingEntries = {
     share("Largest share of noise mixed into the training pictures; ReFL asks about blurred one-step pictures"),
     0.5,
   ),
+  shift: v.optional(whole("Training pictures move by up to so many pixels each way"), 2),
   fixRate: v.optional(
     share("Share of each encoder's layers, from the first, that stay as pre-training left them; the paper's is 0.7"),
     0.7,
@@ -62,5 +66,5 @@ export type TrainRewardConfig = v.InferOutput<typeof TrainRewardSchema>;
 export const trainRewardConfig: ConfigDefinition<typeof TrainRewardSchema> = {
   command: "train reward",
   schema: TrainRewardSchema,
-  preset: ({ task }) => (task === "shapes16" ? { epochs: 12 } : {}),
+  preset: () => ({}),
 };

@@ -85,6 +85,7 @@ async function* runLoop(config: DemoConfig, context: JobContext, made: Models): 
   const reward = yield* inStage("reward", `reward model on ${ranked.training.length} rankings`, seconds, device, () =>
     trainRewardModel({
       ...config.reward,
+      emaDecay: config.reward.ema.decay,
       ...ranked,
       scorer,
       size: task.size,

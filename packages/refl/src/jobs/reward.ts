@@ -83,6 +83,7 @@ export async function* runTrainReward(
     const result = yield* inStage("reward", `${training.length} rankings`, seconds, device, () =>
       trainRewardModel({
         ...config,
+        emaDecay: config.ema.decay,
         scorer,
         training,
         validation,

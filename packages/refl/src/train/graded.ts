@@ -1,6 +1,12 @@
 /** ReFL's pictures: drawn without gradient to a late step of the sampler, and from there in one step that carries the gradient. */
 import { noGrad } from "@refl/autograd";
-import { predictOriginal, previousSample, type StepCoefficients, type TextToImagePipeline } from "@refl/models";
+import {
+  predictOriginal,
+  previousSample,
+  type StepCoefficients,
+  singleStepScheduler,
+  type TextToImagePipeline,
+} from "@refl/models";
 import { full, type HostTensor, type HostTensors, randn, scope, type Tensor } from "@refl/tensor";
 import { intAt, streamOf } from "../data/random.ts";
 import { pictureWords } from "./streams.ts";
@@ -22,8 +28,10 @@ export type GradedInputs = {
   readonly [step: `drawNoise${number}`]: Tensor;
 };
 
-const coefficients = ({ scheduler }: TextToImagePipeline, samplerSteps: number): StepCoefficients[] =>
-  Array.from(scheduler.setTimesteps(samplerSteps), (t) => scheduler.stepCoefficients(t));
+function coefficients(pipeline: TextToImagePipeline, samplerSteps: number): StepCoefficients[] {
+  const scheduler = singleStepScheduler(pipeline.scheduler);
+  return Array.from(scheduler.setTimesteps(samplerSteps), (t) => scheduler.stepCoefficients(t));
+}
 
 /** The data of pictures first, first + 1, …: their noise is a function of the seed and their numbers. */
 export function gradedData(

@@ -32,3 +32,17 @@ export function mixNoise(pictures: Tensor, { keptShare, noiseShare, noise }: Noi
   const drawn = randn(pictures.device, pictures.shape, noise, { std: 0.5 });
   return pictures.sub(0.5).mul(keptShare).add(drawn.mul(noiseShare)).add(0.5).clamp(0, 1);
 }
+
+/** A picture, HWC bytes of size × size × 3, moved by whole pixels, its edges repeated. */
+export function shifted(rgb: Uint8Array, size: number, across: number, down: number): Uint8Array {
+  if (across === 0 && down === 0) return rgb;
+  const inside = (at: number): number => Math.min(size - 1, Math.max(0, at));
+  const out = new Uint8Array(rgb.length);
+  for (let y = 0; y < size; y++) {
+    for (let x = 0; x < size; x++) {
+      const from = 3 * (inside(y - down) * size + inside(x - across));
+      out.set(rgb.subarray(from, from + 3), 3 * (y * size + x));
+    }
+  }
+  return out;
+}

@@ -6,10 +6,11 @@ import { stackPlanes } from "../data/pixels.ts";
 import { shuffleAt, streamOf } from "../data/random.ts";
 import type { Run } from "../events.ts";
 import { type ImageReward, type TokenTensors, tokenData } from "../scorers/image-reward.ts";
-import { mixNoise, type NoiseInputs, noiseData } from "./noise.ts";
+import { mixNoise, type NoiseInputs, noiseData, shifted } from "./noise.ts";
 import { type BatchPair, type RankedPictures, strictPairs } from "./pairs.ts";
 import { learningRate } from "./schedule.ts";
 import { TrainingSession, type TrainingStep } from "./session.ts";
+import { uniforms } from "./streams.ts";
 
 export interface RewardTrainingOptions {
   /** The scorer whose model is trained; it starts as a pre-trained BLIP with a fresh head. */
@@ -33,6 +34,10 @@ export interface RewardTrainingOptions {
   readonly noise: number;
   /** Share of each encoder's layers, the first ones with the embeddings, that stay as pre-training left them (the paper's 70 %). */
   readonly fixRate: number;
+  /** Largest decay of the moving average of the weights, which is what looks judge and what is kept; 0 keeps the weights themselves. */
+  readonly emaDecay: number;
+  /** Pictures move by up to so many pixels each way, their edges repeated. */
+  readonly shift: number;
   readonly seed: number;
   /** The state that a checkpoint of this run left, to go on from. */
   readonly resume?: { readonly state: Uint8Array; readonly name: string };
@@ -110,7 +115,7 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   model.mean = 0;
   model.std = 1;
   freezeFirstLayers(model, options.fixRate);
-  const session = new TrainingSession(device, model.namedParameters(), { ...options, emaDecay: null });
+  const session = new TrainingSession(device, model.namedParameters(), options);
   // Ties make the number of pairs differ from step to step; what comes once need not be captured.
   const ranking = session.prepare("reward training step", rankingLoss(scorer), { eagerCalls: 1 });
   const best: Best = { loss: Number.POSITIVE_INFINITY, curve: [], weights: session.snapshot() };
@@ -118,12 +123,12 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   let lookedAt = 0;
   const look = async () => {
     model.eval();
-    const heldOut = await evaluatePairs(scorer, validation, size);
+    const heldOut = await session.withAverage(() => evaluatePairs(scorer, validation, size));
     lookedAt = session.step;
     // Validation rankings without a strict pair choose nothing: the last weights are then the best.
     if (heldOut.pairs === 0 || heldOut.loss < best.loss) {
       for (const t of best.weights) t.dispose();
-      Object.assign(best, { loss: heldOut.loss, weights: session.snapshot() });
+      Object.assign(best, { loss: heldOut.loss, weights: session.averageSnapshot() });
     }
     return heldOut;
   };
@@ -243,13 +248,18 @@ const rankingLoss = (scorer: ImageReward) => (inputs: RankingInputs) => {
   return { loss };
 };
 
-/** The rankings' pictures with their noise and prompts. */
+/** The rankings' pictures, shifted, with their noise and prompts. */
 function rankingData(
-  { scorer, noise, seed, size }: RewardTrainingOptions,
+  { scorer, noise, shift, seed, size }: RewardTrainingOptions,
   rankings: readonly RankedPictures[],
   first: number,
 ): Omit<HostTensors<RankingInputs>, "signs"> {
-  const pictures = rankings.flatMap((r) => r.rgb);
+  const across = uniforms(seed, "reward shift across", first, 16 * rankings.length);
+  const down = uniforms(seed, "reward shift down", first, 16 * rankings.length);
+  const pixels = (u: number): number => Math.floor(u * (2 * shift + 1)) - shift;
+  const pictures = rankings
+    .flatMap((r) => r.rgb)
+    .map((rgb, i) => shifted(rgb, size, pixels(across[i]!), pixels(down[i]!)));
   const prompts = rankings.flatMap((r) => r.rgb.map(() => r.prompt));
   return {
     rgb: { values: stackPlanes(pictures), shape: [pictures.length, 3, size, size] },

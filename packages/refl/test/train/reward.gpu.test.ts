@@ -58,6 +58,8 @@ async function train(more: Partial<RewardTrainingOptions> = {}, headInit: HeadIn
       gradientClip: 1,
       noise: 0.2,
       fixRate: 0,
+      emaDecay: 0,
+      shift: 0,
       seed: 1,
       ...more,
     }),
@@ -137,7 +139,17 @@ describe("trainRewardModel", () => {
       const rates = { lr: 2e-3, lrSchedule: "cosine", warmupSteps: 2, weightDecay: 0.01, gradientClip: 1 } as const;
       const ended = await finish(
         trainRewardModel({
-          ...{ ...given, ...rates, scorer, noise: 0.2, fixRate: 0, seed: 1, signal: stop.signal },
+          ...{
+            ...given,
+            ...rates,
+            scorer,
+            noise: 0.2,
+            fixRate: 0,
+            emaDecay: 0,
+            shift: 0,
+            seed: 1,
+            signal: stop.signal,
+          },
           ...{ save: { every: 4, write }, ...more },
         }),
         (event) => {
@@ -185,7 +197,7 @@ describe("trainRewardModel", () => {
     const run = trainRewardModel({
       ...{ scorer, training: TRAINING, validation: VALIDATION, heldOut: HELD_OUT, size: SIZE, epochs: 8 },
       ...{ rankingsPerStep: 8, lr: 2e-3, lrSchedule: "constant", warmupSteps: 0, weightDecay: 0.01 },
-      ...{ gradientClip: 1, noise: 0, fixRate: 0, seed: 1, signal: stop.signal },
+      ...{ gradientClip: 1, noise: 0, fixRate: 0, emaDecay: 0, shift: 0, seed: 1, signal: stop.signal },
     });
     const stopped = await finish(run, (event) => event.type === "step" && stop.abort());
     expect(stopped.result.curve).toHaveLength(1);

@@ -1,8 +1,9 @@
 /** Floor 1: hosts, device, memory, command stream, tensors and forward ops; gradients and models are upstairs. */
 
 export * from "./device.ts";
-export { BYTES, type DType, decode, encode, fromHalf, type HostArrays, isFloat, toHalf } from "./dtype.ts";
+export { BYTES, type DType, decode, encode, type HostArrays, isFloat } from "./dtype.ts";
 export * from "./errors.ts";
+export * from "./half.ts";
 export { type Host, webHost } from "./host.ts";
 export {
   apply,
@@ -40,6 +41,7 @@ export type { ViewAttrs } from "./ops/view.ts";
 export { expand, permute, reshape, slice, split } from "./ops/view.ts";
 export { PhiloxStream, philox4x32, toUniform } from "./philox.ts";
 export type { Arena } from "./plan/arena.ts";
+export { formatExplanation, type KernelCost, type PlanExplanation, type PlanMemory } from "./plan/explain.ts";
 export {
   type CapturedFunction,
   type CaptureOptions,
@@ -50,7 +52,6 @@ export {
   type InputValues,
   type Outputs,
   Plan,
-  type PlanMemory,
 } from "./plan/plan.ts";
 export {
   type HostTensor,
@@ -61,7 +62,7 @@ export {
   type Variant,
 } from "./plan/replayed.ts";
 export type { MemoryReport, Storage } from "./pool.ts";
-export type { KernelTime } from "./profile.ts";
+export { chromeTrace, type KernelEvent, type KernelTime } from "./profile.ts";
 export { type History, keep, scope, trackHistory } from "./scope.ts";
 export {
   broadcastShapes,

@@ -1,35 +1,35 @@
 /** Half floats over all their patterns, and what host values become on the device and back. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { decode, encode, fromHalf, toHalf } from "../src/index.ts";
+import { decode, encode, f16ToNumber, numberToF16 } from "../src/index.ts";
 
 const bits = new DataView(new ArrayBuffer(4));
 
 test("every half pattern survives the way to f32 and back; NaNs stay NaN", () => {
   for (let half = 0; half < 65536; half++) {
-    const value = fromHalf(half);
+    const value = f16ToNumber(half);
     if (Number.isNaN(value)) expect((half & 0x7c00) === 0x7c00 && (half & 0x3ff) !== 0).toBe(true);
-    else if (toHalf(value) !== half)
-      expect.fail(`pattern ${half.toString(16)} → ${value} → ${toHalf(value).toString(16)}`);
+    else if (numberToF16(value) !== half)
+      expect.fail(`pattern ${half.toString(16)} → ${value} → ${numberToF16(value).toString(16)}`);
   }
-  expect(Number.isNaN(fromHalf(toHalf(Number.NaN)))).toBe(true);
+  expect(Number.isNaN(f16ToNumber(numberToF16(Number.NaN)))).toBe(true);
 });
 
 test("values by hand", () => {
-  expect(fromHalf(0x3c00)).toBe(1);
-  expect(fromHalf(0xc000)).toBe(-2);
-  expect(fromHalf(0x7bff)).toBe(65504);
-  expect(fromHalf(0x0001)).toBe(2 ** -24);
-  expect(fromHalf(0x03ff)).toBe(2 ** -14 * (1023 / 1024));
-  expect(Object.is(fromHalf(0x8000), -0)).toBe(true);
-  expect(fromHalf(0xfc00)).toBe(Number.NEGATIVE_INFINITY);
-  expect(toHalf(65519.996)).toBe(0x7bff);
-  expect(toHalf(65520)).toBe(0x7c00);
-  expect(toHalf(2 ** -25)).toBe(0);
-  expect(toHalf(2 ** -25 * 1.0001)).toBe(1);
-  expect(toHalf(-(2 ** -24) * 1.5)).toBe(0x8002);
-  expect(toHalf(1 + 2 ** -11)).toBe(0x3c00);
-  expect(toHalf(1 + 3 * 2 ** -11)).toBe(0x3c02);
+  expect(f16ToNumber(0x3c00)).toBe(1);
+  expect(f16ToNumber(0xc000)).toBe(-2);
+  expect(f16ToNumber(0x7bff)).toBe(65504);
+  expect(f16ToNumber(0x0001)).toBe(2 ** -24);
+  expect(f16ToNumber(0x03ff)).toBe(2 ** -14 * (1023 / 1024));
+  expect(Object.is(f16ToNumber(0x8000), -0)).toBe(true);
+  expect(f16ToNumber(0xfc00)).toBe(Number.NEGATIVE_INFINITY);
+  expect(numberToF16(65519.996)).toBe(0x7bff);
+  expect(numberToF16(65520)).toBe(0x7c00);
+  expect(numberToF16(2 ** -25)).toBe(0);
+  expect(numberToF16(2 ** -25 * 1.0001)).toBe(1);
+  expect(numberToF16(-(2 ** -24) * 1.5)).toBe(0x8002);
+  expect(numberToF16(1 + 2 ** -11)).toBe(0x3c00);
+  expect(numberToF16(1 + 3 * 2 ** -11)).toBe(0x3c02);
 });
 
 test("an f32 becomes the nearest half, the even one of two equally near", () => {
@@ -37,12 +37,12 @@ test("an f32 becomes the nearest half, the even one of two equally near", () => 
     bits.setUint32(0, pattern);
     return bits.getFloat32(0);
   });
-  const next = (half: number, by: 1 | -1): number => fromHalf((half & 0x8000) | ((half & 0x7fff) + by));
+  const next = (half: number, by: 1 | -1): number => f16ToNumber((half & 0x8000) | ((half & 0x7fff) + by));
   fc.assert(
     fc.property(finite, (x) => {
       fc.pre(Number.isFinite(x) && Math.abs(x) < 65504);
-      const half = toHalf(x);
-      const distance = Math.abs(fromHalf(half) - x);
+      const half = numberToF16(x);
+      const distance = Math.abs(f16ToNumber(half) - x);
       const neighbours = [next(half, 1), ...((half & 0x7fff) > 0 ? [next(half, -1)] : [])];
       for (const other of neighbours) {
         expect(Math.abs(other - x)).toBeGreaterThanOrEqual(distance);

@@ -1,4 +1,6 @@
 /** Half floats over all 65,536 bit patterns, and rounding against exact arithmetic. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
 import {
   bf16ToF32,
   bf16ToNumber,
@@ -11,9 +13,7 @@ import {
   f32ToF16,
   numberToBf16,
   numberToF16,
-} from "@refl/models";
-import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+} from "../src/index.ts";
 
 const ALL = Uint16Array.from({ length: 65536 }, (_, i) => i);
 

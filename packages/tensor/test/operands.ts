@@ -1,12 +1,12 @@
 /** Test operands on a device, in the memory layout that a case asks for. */
 import { drawOperand, type NdArray, type OpCase, type OperandSpec } from "@refl/kernels-wgsl/testing";
-import { type Device, fromHalf, type Tensor, tensor, toHalf } from "../src/index.ts";
+import { type Device, f16ToNumber, numberToF16, type Tensor, tensor } from "../src/index.ts";
 
 /** The operands of a row, rounded to what its element types hold. */
 export function drawOperands(c: OpCase): NdArray[] {
   return c.inputs.map((spec, i) => {
     const drawn = drawOperand(spec, 17 * i + 3);
-    return spec.dtype === "f16" ? { ...drawn, data: drawn.data.map((x) => fromHalf(toHalf(x))) } : drawn;
+    return spec.dtype === "f16" ? { ...drawn, data: drawn.data.map((x) => f16ToNumber(numberToF16(x))) } : drawn;
   });
 }
 

@@ -1,6 +1,5 @@
 /** Tensor entries of a file as typed arrays, and typed arrays as entries. */
-import { DTypeError, ShapeError } from "@refl/tensor";
-import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from "./half.ts";
+import { bf16ToF32, DTypeError, f16ToF32, f32ToBf16, f32ToF16, ShapeError } from "@refl/tensor";
 import { dtypeSize, type TensorEntry } from "./safetensors.ts";
 
 /** Copies when the bytes are not aligned for `size`-byte elements, since typed arrays need alignment. */

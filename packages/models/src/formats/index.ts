@@ -1,4 +1,4 @@
-/** Checkpoint files, half floats, configs and JSON. */
+/** Checkpoint files, configs and JSON. */
 export { type ByteSource, blobSource, bytesSource, readAll } from "./byte-source.ts";
 export type { Checkpoint, CheckpointFormat, TensorHeader } from "./checkpoint.ts";
 export { isBookkeepingKey, parseConfig } from "./config.ts";
@@ -10,7 +10,6 @@ export {
   subfolder,
   type WritableModelFolder,
 } from "./folder.ts";
-export * from "./half.ts";
 export {
   isJsonObject,
   type JsonObject,

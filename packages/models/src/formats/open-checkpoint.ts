@@ -1,8 +1,7 @@
 /** Opening a checkpoint of any format: the first bytes decide, not the file's name. */
-import { CheckpointError } from "@refl/tensor";
+import { bf16ToF32, CheckpointError, f16ToF32 } from "@refl/tensor";
 import type { ByteSource } from "./byte-source.ts";
 import { type Checkpoint, makeCheckpoint, type TensorHeader } from "./checkpoint.ts";
-import { bf16ToF32, f16ToF32 } from "./half.ts";
 import { openSafetensors, type SafetensorsDType } from "./safetensors.ts";
 import { isTorchLegacy, openTorchLegacy } from "./torch-legacy.ts";
 import { openTorchZip, type TorchOptions } from "./torch-zip.ts";
@@ -49,6 +48,8 @@ async function openFormat(source: ByteSource, options: TorchOptions): Promise<Ch
   const text = String.fromCharCode(...head);
   if (text.startsWith("PK\x03\x04")) return openTorchZip(source, options);
   if (isTorchLegacy(head)) return openTorchLegacy(source, options);
+  // A safetensors file begins with a length, whose bytes may be anything, and goes on with JSON.
+  if (head[8] === 0x7b) return openSafetensors(source);
   const other = OTHERS.find(([beginning]) => text.startsWith(beginning));
   if (other) throw new CheckpointError(file, `is ${other[1]}`);
   if (text.startsWith("\x80")) throw new CheckpointError(file, "is a bare pickle, not a file of torch.save");

@@ -1,16 +1,9 @@
 /** Checkpoint files written by PyTorch, safetensors and huggingface_hub: every tensor's dtype, shape and values, and every refusal. */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import {
-  bf16ToNumber,
-  bytesSource,
-  type Checkpoint,
-  f16ToNumber,
-  openCheckpoint,
-  type TensorEntry,
-} from "@refl/models";
+import { bytesSource, type Checkpoint, openCheckpoint, type TensorEntry } from "@refl/models";
 import { openFileSource } from "@refl/models/node";
-import { CheckpointError } from "@refl/tensor";
+import { bf16ToNumber, CheckpointError, f16ToNumber } from "@refl/tensor";
 import { describe, expect, it } from "vitest";
 
 const FOLDER = fileURLToPath(new URL("../golden/checkpoints/", import.meta.url));

@@ -1,13 +1,15 @@
-"""DDPM and DDIM schedulers of diffusers: timestep tables, cumulative alphas, steps with given noise, add_noise, velocity."""
+"""Schedulers of diffusers: tables, steps with given noise, add_noise, velocity, the coefficients of whole runs, guidance."""
 
+import contextlib
 import itertools
 import json
 from unittest import mock
 
+import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler
 
-from .store import folder, generator, normal, versions
+from .store import folder, generator, normal, record, versions
 
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SCHEDULES = {
@@ -169,4 +171,147 @@ def schedulers():
     (folder("models") / "schedulers.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-CASES = {"schedulers": schedulers}
+# Coefficients of whole runs. (name, class, config, step options)
+ZERO_SNR = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+LINEAR = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
+COSINE = {"beta_schedule": "squaredcos_cap_v2"}
+RUNS = (
+    ("ddim today", DDIMScheduler, {**STABLE_DIFFUSION, "steps_offset": 1, "set_alpha_to_one": False}, {"eta": 0.0}),
+    ("ddim before", DDIMScheduler, {**STABLE_DIFFUSION, "set_alpha_to_one": False}, {"eta": 1.0}),
+    ("ddim zero snr", DDIMScheduler, {**STABLE_DIFFUSION, **ZERO_SNR, "timestep_spacing": "trailing"}, {"eta": 0.5}),
+    ("ddim linear x0", DDIMScheduler, {**LINEAR, "timestep_spacing": "linspace", "prediction_type": "sample"}, {"eta": 0.3}),
+    ("ddim cosine", DDIMScheduler, COSINE, {"eta": 0.0}),
+    ("ddpm before", DDPMScheduler, STABLE_DIFFUSION, {}),
+    ("ddpm today", DDPMScheduler, {**STABLE_DIFFUSION, "steps_offset": 1}, {}),
+    ("ddpm zero snr", DDPMScheduler, {**STABLE_DIFFUSION, **ZERO_SNR, "timestep_spacing": "trailing"}, {}),
+    ("ddpm linear x0", DDPMScheduler, {**LINEAR, "timestep_spacing": "linspace", "prediction_type": "sample"}, {}),
+    ("ddpm cosine", DDPMScheduler, {**COSINE, "variance_type": "fixed_large"}, {}),
+    ("pndm today", PNDMScheduler, {**STABLE_DIFFUSION, "steps_offset": 1, "skip_prk_steps": True}, {}),
+    ("pndm before", PNDMScheduler, {**STABLE_DIFFUSION, "skip_prk_steps": True, "set_alpha_to_one": True}, {}),
+    ("pndm v", PNDMScheduler, {**LINEAR, "skip_prk_steps": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}, {}),
+    ("pndm linspace", PNDMScheduler, {**STABLE_DIFFUSION, "skip_prk_steps": True, "timestep_spacing": "linspace"}, {}),
+    ("pndm runge-kutta", PNDMScheduler, {**STABLE_DIFFUSION, "steps_offset": 1}, {}),
+    ("pndm runge-kutta v", PNDMScheduler, {**LINEAR, "prediction_type": "v_prediction", "timestep_spacing": "linspace"}, {}),
+)
+MOST = 1000
+BLOCK = 50
+WHOLE = 20
+LOOK_BACK = 16
+
+
+def visited(steps, count):
+    """Which calls of a run are looked at: all of a short one, about sixteen of a long one."""
+    return [i for i in range(count) if count <= 24 or i < 3 or i >= count - 2 or i % (count // 10) == 0]
+
+
+def position_weight(index):
+    return 1 + index % 7 / 8
+
+
+def fnv(values):
+    value = 0x811C9DC5
+    for number in values:
+        for byte in int(number).to_bytes(4, "little", signed=True):
+            value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return value
+
+
+def basis(index, width):
+    vector = torch.zeros(1, width, dtype=torch.float64)
+    vector[0, index] = 1
+    return vector
+
+
+def single_coefficients(scheduler, calls, options):
+    """[sample, output, noise] of single-step samplers: each is one entry of a three-vector that runs through `step`."""
+    sample, output, noise = (basis(i, 3) for i in range(3))
+    extra = {"variance_noise": noise} if options.get("eta") else {}
+    with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *a, **k: noise):
+        for call in calls:
+            result = scheduler.step(output, int(scheduler.timesteps[call]), sample, **options, **extra)
+            yield call, result.prev_sample[0].tolist()
+
+
+def multistep_coefficients(scheduler, calls, _options):
+    """[sample, output by weight of its place] of PNDM: every sample and every output has an entry, reused after LOOK_BACK calls."""
+    wanted = set(calls)
+    for call, t in enumerate(scheduler.timesteps.tolist()):
+        sample, output = (basis(part + call % LOOK_BACK, 2 * LOOK_BACK) for part in (0, LOOK_BACK))
+        result = scheduler.step(output, t, sample).prev_sample[0]
+        if call in wanted:
+            newest_first = [(call - i) % LOOK_BACK for i in range(LOOK_BACK)]
+            samples, outputs = result[newest_first], result[[LOOK_BACK + i for i in newest_first]]
+            places = torch.tensor([position_weight(i) for i in range(LOOK_BACK)], dtype=torch.float64)
+            yield call, [float((samples * places).sum()), float((outputs * places).sum()), float(outputs.sum())]
+
+
+def run_of(cls, config, options):
+    scheduler = cls(num_train_timesteps=MOST, **({} if cls is PNDMScheduler else {"clip_sample": False}), **config)
+    read = multistep_coefficients if cls is PNDMScheduler else single_coefficients
+    found = {"timesteps": [], "sums": [], "skipped": [], "whole": []}
+    for first in range(1, MOST + 1, BLOCK):
+        numbers, sums = [], [0.0, 0.0, 0.0]
+        for steps in range(first, first + BLOCK):
+            try:
+                scheduler.set_timesteps(steps)
+            except ValueError:  # The Runge-Kutta start needs four steps.
+                found["skipped"].append(steps)
+                continue
+            times = scheduler.timesteps.tolist()
+            # An offset past the last timestep fails in step; rounding can add a call at -1.
+            if min(times) < 0 or max(times) >= MOST:
+                found["skipped"].append(steps)
+                continue
+            numbers += times
+            # Running PNDM takes every call of a run: not every count.
+            if cls is PNDMScheduler and steps > 40 and steps % 37 and steps < MOST - 1:
+                continue
+            for call, values in read(scheduler, visited(steps, len(times)), options):
+                weight = position_weight(call)
+                sums = [total + weight * value for total, value in zip(sums, values)]
+                if steps == WHOLE:
+                    found["whole"].append(values)
+        found["timesteps"].append(f"{fnv(numbers):08x}")
+        found["sums"].append(sums)
+    return found
+
+
+def rooted(base, exponent):
+    """`base ** exponent` with square roots rounded correctly: torch's own are off by one in the last place on some processors."""
+    return torch.from_numpy(np.asarray(np.sqrt(base.numpy()))) if exponent == 0.5 else torch.pow(base, exponent)
+
+
+def correct_roots():
+    """Both ways to write a square root; `betas` and their products are made inside as well."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(mock.patch.object(torch.Tensor, "__pow__", rooted))
+    stack.enter_context(mock.patch.object(torch.Tensor, "sqrt", lambda base: rooted(base, 0.5)))
+    return stack
+
+
+def coefficients():
+    rows = []
+    with correct_roots():
+        for name, cls, config, options in RUNS:
+            found = run_of(cls, config, options)
+            rows.append({"name": name, "class": cls.__name__, "config": config, **options, **found})
+    text = ",\n".join("  " + json.dumps(row, separators=(",", ":")) for row in rows)
+    head = {"versions": versions(), "block": BLOCK, "whole": WHOLE, "most": MOST}
+    (folder("models") / "scheduler_runs.json").write_text(json.dumps(head)[:-1] + f', "runs": [\n{text}\n]}}\n')
+
+
+def guidance():
+    """Classifier-free guidance with and without the rescaling of arXiv 2305.08891."""
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+
+    rng = generator("guidance")
+    inputs = {"uncond": normal(rng, 2, 3, 4, 5), "cond": normal(rng, 2, 3, 4, 5, scale=1.5)}
+
+    def forward(i, p):
+        guided = i["uncond"] + 7.5 * (i["cond"] - i["uncond"])
+        return {"guided": guided, "rescaled": rescale_noise_cfg(guided, i["cond"], 0.7)}
+
+    record("models", "guidance", {"scale": 7.5, "rescale": 0.7}, inputs, {}, forward)
+
+
+CASES = {"schedulers": schedulers, "scheduler_runs": coefficients, "guidance": guidance}

@@ -1,6 +1,6 @@
 /** Pictures from prompts: tokenizer, text encoder, UNet, scheduler and the codec between latents and pixels, as one diffusers folder. */
 import { noGrad } from "@refl/autograd";
-import { cat, DataError, type Device, full, type HostTensor, randn, scope, type Tensor, toDevice } from "@refl/tensor";
+import { cat, DataError, type Device, full, type HostTensor, scope, type Tensor, toDevice } from "@refl/tensor";
 import { type ModelFolder, subfolder, type WritableModelFolder } from "../formats/folder.ts";
 import { componentClass, type ModelIndex, modelIndexToJson, readModelIndex } from "../formats/model-index.ts";
 import { clipTextRename, POSITION_IDS } from "../formats/state-dict.ts";
@@ -10,15 +10,16 @@ import { PixelCodec } from "../models/pixel-codec.ts";
 import { UNet2DConditionModel } from "../models/unet.ts";
 import { DDIMScheduler } from "../schedulers/ddim.ts";
 import { DDPMScheduler } from "../schedulers/ddpm.ts";
-import type { StepCoefficients } from "../schedulers/noise-schedule.ts";
-import { WordTokenizer } from "../tokenizers/word-tokenizer.ts";
-import { noiseStream, type PictureSeed, pictureSeeds } from "./picture-seed.ts";
-import { previousSample } from "./scheduler-step.ts";
-
-export type Scheduler = DDIMScheduler | DDPMScheduler;
+import { PNDMScheduler } from "../schedulers/pndm.ts";
+import { type LoadTokenizerOptions, loadTokenizer, TOKENIZER_CLASSES } from "../tokenizers/load-tokenizer.ts";
+import type { Tokenizer } from "../tokenizers/tokenizer.ts";
+import { type GuidanceOptions, guide } from "./guidance.ts";
+import { type NoiseKind, noiseSource } from "./noise-source.ts";
+import type { PictureSeed } from "./picture-seed.ts";
+import { Sampler, type Scheduler } from "./sampler.ts";
 
 export interface TextToImageComponents {
-  readonly tokenizer: WordTokenizer;
+  readonly tokenizer: Tokenizer;
   readonly textEncoder: CLIPTextModel;
   readonly unet: UNet2DConditionModel;
   readonly scheduler: Scheduler;
@@ -34,9 +35,16 @@ export interface SampleOptions {
   readonly steps?: number;
   /** Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598): out = uncond + scale · (cond − uncond); 1 or less uses no second pass. Default 1. */
   readonly guidanceScale?: number;
+  /** Share of the guided output that is brought back to the deviation of the unguided one, 0 to 1 (arXiv 2305.08891). Default 0. */
+  readonly guidanceRescale?: number;
   /** What guidance leads away from: for all pictures, or one each. Default empty. */
   readonly negativePrompt?: string | readonly string[];
-  /** Share of DDPM's noise that a DDIM step adds. Default 0. */
+  /**
+   * `philox` (default): each picture's noise depends on its own seed and index alone. `torch-cpu`: what PyTorch draws on the CPU, one generator
+   * for all pictures where `seeds` is one number, one generator a picture where it is a list (their indices must be 0).
+   */
+  readonly noise?: NoiseKind;
+  /** Share of DDPM's noise that a DDIM step adds. Default 0; PNDM takes no other. */
   readonly eta?: number;
   /** Height and width in pixels. Default: the UNet's `sample_size` times the codec's factor. */
   readonly size?: readonly [height: number, width: number];
@@ -46,8 +54,9 @@ export interface SampleOptions {
 
 /** After each step. */
 export interface SampleProgress {
-  /** Steps done, from 1. */
+  /** Calls of the model done, from 1. */
   readonly step: number;
+  /** All calls: the steps, and with PNDM a few more. */
   readonly steps: number;
   /** The training timestep that the step left. */
   readonly timestep: number;
@@ -59,7 +68,7 @@ const OWN_LIBRARY = "refl";
 
 export class TextToImagePipeline {
   readonly device: Device;
-  readonly tokenizer: WordTokenizer;
+  readonly tokenizer: Tokenizer;
   readonly textEncoder: CLIPTextModel;
   readonly unet: UNet2DConditionModel;
   readonly scheduler: Scheduler;
@@ -97,15 +106,19 @@ export class TextToImagePipeline {
    * Opens a diffusers folder.
    * @throws CheckpointError for missing, damaged or unfitting files; DataError for configs and component classes that are not supported
    */
-  static async fromFolder(folder: ModelFolder, device: Device): Promise<TextToImagePipeline> {
+  static async fromFolder(
+    folder: ModelFolder,
+    device: Device,
+    options: { readonly tokenizer?: Omit<LoadTokenizerOptions, "path"> } = {},
+  ): Promise<TextToImagePipeline> {
     const index = await readModelIndex(folder);
     const file = `${folder.name}/model_index.json`;
-    expectClass(index, "tokenizer", ["PreTrainedTokenizerFast"], file);
+    expectClass(index, "tokenizer", TOKENIZER_CLASSES, file);
     expectClass(index, "text_encoder", ["CLIPTextModel"], file);
     expectClass(index, "unet", ["UNet2DConditionModel"], file);
     expectClass(index, "vae", ["PixelCodec"], file);
     const scheduler = await readScheduler(folder, expectClass(index, "scheduler", SCHEDULERS, file));
-    const tokenizer = await WordTokenizer.fromFolder(folder);
+    const tokenizer = await loadTokenizer(folder, options.tokenizer);
     const vae = subfolder(folder, "vae");
     const codec = new PixelCodec(await vae.readJson("config.json"), `${vae.name}/config.json`);
     const textEncoder = await loadModel((json, at) => new CLIPTextModel(json, at), folder, device, {
@@ -138,7 +151,7 @@ export class TextToImagePipeline {
       components: new Map([
         ["scheduler", ["diffusers", String(scheduler["_class_name"])]],
         ["text_encoder", ["transformers", "CLIPTextModel"]],
-        ["tokenizer", ["transformers", "PreTrainedTokenizerFast"]],
+        ["tokenizer", ["transformers", this.tokenizer.className]],
         ["unet", ["diffusers", "UNet2DConditionModel"]],
         ["vae", [OWN_LIBRARY, "PixelCodec"]],
       ]),
@@ -180,54 +193,35 @@ export class TextToImagePipeline {
    * @throws DataError for counts that do not fit; the signal's reason after an abort
    */
   async *sample(options: SampleOptions): AsyncGenerator<SampleProgress, Tensor> {
-    const { prompts, steps = 20, guidanceScale = 1, eta = 0, signal } = options;
-    const seeds = pictureSeeds(options.seeds, prompts.length);
+    const { prompts, steps = 20, guidanceScale = 1, guidanceRescale = 0, eta = 0, signal } = options;
     if (prompts.length === 0) throw new DataError("sample", 0, "prompts", "needs at least one prompt");
     const guided = guidanceScale > 1;
     const [height, width] = options.size ?? this.defaultSize;
     const { factor } = this.codec.config;
     const shape = [prompts.length, this.codec.latentChannels, height / factor, width / factor];
+    const draw = noiseSource(options.noise ?? "philox", options.seeds, this.device, shape);
     signal?.throwIfAborted();
-    const timesteps = [...this.scheduler.setTimesteps(steps)];
-    const schedule = timesteps.map((t) => this.#coefficients(t, eta));
+    using sampler = new Sampler(this.scheduler, steps, eta);
+    const { timesteps } = sampler;
     const states = noGrad(() =>
       scope(() => this.#states(prompts, guided ? (options.negativePrompt ?? "") : null).alias()),
     );
     let latents: Tensor | null = null;
     try {
-      const initial = this.scheduler.initNoiseSigma;
-      const first = randn(
-        this.device,
-        shape,
-        seeds.map((seed) => noiseStream(seed, 0)),
-        { std: initial },
-      );
-      latents = first.alias();
-      first.dispose();
-      for (const [i, step] of schedule.entries()) {
+      latents = scope(() => draw(0).mul(this.scheduler.initNoiseSigma).alias());
+      for (const [i, timestep] of timesteps.entries()) {
         const before: Tensor = latents;
         latents = noGrad(() =>
           scope(() => {
-            const noise =
-              step.prev.noise === 0
-                ? null
-                : randn(
-                    this.device,
-                    shape,
-                    seeds.map((seed) => noiseStream(seed, i + 1)),
-                  );
-            return previousSample(
-              step,
-              before,
-              this.#predict(before, step.timestep, states, guided ? guidanceScale : null),
-              noise,
-            ).alias();
+            const guidance = guided ? { scale: guidanceScale, rescale: guidanceRescale } : null;
+            const out = this.#predict(before, timestep, states, guidance);
+            return sampler.advance(i, before, out, sampler.isNoisy(i) ? draw(i + 1) : null);
           }),
         );
         before.dispose();
         await this.device.sync();
         signal?.throwIfAborted();
-        yield { step: i + 1, steps, timestep: step.timestep };
+        yield { step: i + 1, steps: timesteps.length, timestep };
       }
       const last = latents;
       return noGrad(() => scope(() => this.codec.decode(last).alias()));
@@ -256,11 +250,6 @@ export class TextToImagePipeline {
     this.dispose();
   }
 
-  #coefficients(timestep: number, eta: number): StepCoefficients {
-    if (this.scheduler instanceof DDIMScheduler) return this.scheduler.stepCoefficients(timestep, { eta });
-    return this.scheduler.stepCoefficients(timestep);
-  }
-
   /** Text states of the prompts, after those of the negative prompts where these are given. */
   #states(prompts: readonly string[], negative: string | readonly string[] | null): Tensor {
     if (negative === null) return this.encodePrompt(prompts);
@@ -271,18 +260,17 @@ export class TextToImagePipeline {
     return this.encodePrompt([...against, ...prompts]);
   }
 
-  #predict(latents: Tensor, timestep: number, states: Tensor, guidance: number | null): Tensor {
+  #predict(latents: Tensor, timestep: number, states: Tensor, guidance: GuidanceOptions | null): Tensor {
     const time = full(this.device, [1], timestep);
     if (guidance === null) return this.unet.forward(latents, time, states);
     const [without, given] = this.unet.forward(cat([latents, latents], 0), time, states).chunk(2, 0) as [
       Tensor,
       Tensor,
     ];
-    return without.add(given.sub(without).mul(guidance));
+    return guide(without, given, guidance);
   }
 }
 
-/** PNDM's config, which Stable Diffusion folders have, describes the same noise schedule; it is sampled with DDIM. */
 const SCHEDULERS = ["DDIMScheduler", "DDPMScheduler", "PNDMScheduler"] as const;
 
 function expectClass<const Name extends string>(
@@ -301,5 +289,12 @@ async function readScheduler(folder: ModelFolder, name: (typeof SCHEDULERS)[numb
   const path = "scheduler/scheduler_config.json";
   const config = await folder.readJson(path);
   const file = `${folder.name}/${path}`;
-  return name === "DDPMScheduler" ? new DDPMScheduler(config, file) : new DDIMScheduler(config, file);
+  switch (name) {
+    case "DDIMScheduler":
+      return new DDIMScheduler(config, file);
+    case "DDPMScheduler":
+      return new DDPMScheduler(config, file);
+    case "PNDMScheduler":
+      return new PNDMScheduler(config, file);
+  }
 }

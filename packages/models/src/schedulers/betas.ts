@@ -27,6 +27,21 @@ function squaredCosBetas(steps: number): Float32Array {
 
 /** β for every training timestep, float32, length `num_train_timesteps`. */
 export function betasFor(config: NoiseScheduleConfig): Float32Array {
+  const betas = plainBetas(config);
+  return config.rescale_betas_zero_snr ? zeroTerminalSnr(betas) : betas;
+}
+
+/** sqrt(ᾱ) shifted so that the last is 0 and scaled so that the first stays (arXiv 2305.08891, algorithm 1), in float32 as in diffusers. */
+function zeroTerminalSnr(betas: Float32Array): Float32Array {
+  const roots = alphasCumprod(betas).map(Math.sqrt);
+  const first = roots[0] as number;
+  const last = roots.at(-1) as number;
+  const scale = f32(first / f32(first - last));
+  const squares = roots.map((root) => f32(f32(root - last) * scale) ** 2);
+  return squares.map((square, i) => 1 - (i === 0 ? square : f32(square / (squares[i - 1] as number))));
+}
+
+function plainBetas(config: NoiseScheduleConfig): Float32Array {
   const { num_train_timesteps: steps, beta_start: start, beta_end: end } = config;
   if (config.trained_betas) return Float32Array.from(config.trained_betas);
   switch (config.beta_schedule) {

@@ -43,7 +43,7 @@ export class DDIMScheduler extends NoiseSchedule<DDIMSchedulerConfig> {
     const alphaBarPrev = prevTimestep >= 0 ? this.alphaBar(prevTimestep) : finalAlphaBar;
     const betaBarPrev = f32(1 - alphaBarPrev);
     const variance = f32(f32(betaBarPrev / f32(1 - alphaBar)) * f32(1 - f32(alphaBar / alphaBarPrev)));
-    const noise = f32(eta * f32(Math.sqrt(variance)));
+    const noise = f32(f32(eta) * f32(Math.sqrt(variance)));
     const direction = f32(Math.sqrt(Math.max(0, f32(betaBarPrev - f32(noise * noise)))));
     const { signal, sigma } = this.roots(t);
     const epsilon =

@@ -1,5 +1,11 @@
 /** Noise schedules, samplers and training-time distributions. */
-export type { DDIMSchedulerConfig, DDPMSchedulerConfig, NoiseScheduleConfig, PredictionType } from "./config.ts";
+export type {
+  DDIMSchedulerConfig,
+  DDPMSchedulerConfig,
+  NoiseScheduleConfig,
+  PNDMSchedulerConfig,
+  PredictionType,
+} from "./config.ts";
 export { DDIMScheduler, type DDIMStepOptions } from "./ddim.ts";
 export { DDPMScheduler } from "./ddpm.ts";
 export {
@@ -8,4 +14,5 @@ export {
   type OutputCoefficients,
   type StepCoefficients,
 } from "./noise-schedule.ts";
+export { type MultistepCall, type OutputShare, PNDMScheduler } from "./pndm.ts";
 export * from "./timesteps.ts";

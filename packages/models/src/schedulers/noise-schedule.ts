@@ -75,9 +75,14 @@ export class NoiseSchedule<TConfig extends NoiseScheduleConfig = NoiseScheduleCo
    * @throws DataError when the number does not fit `num_train_timesteps`.
    */
   setTimesteps(steps: number): Int32Array {
-    this.#timesteps = spacedTimesteps(this.config, steps);
+    this.#timesteps = this.chooseTimesteps(steps);
     this.#inferenceSteps = steps;
     return this.#timesteps;
+  }
+
+  /** What a run of `steps` steps asks the model at, in order. */
+  protected chooseTimesteps(steps: number): Int32Array {
+    return spacedTimesteps(this.config, steps);
   }
 
   /** ᾱ_t. @throws DataError when t is no training timestep. */
@@ -113,11 +118,19 @@ export class NoiseSchedule<TConfig extends NoiseScheduleConfig = NoiseScheduleCo
     }
   }
 
-  /** The jump from x_t and the model's output straight to x0 (before any clipping), under `prediction_type`. */
+  /**
+   * The jump from x_t and the model's output straight to x0 (before any clipping), under `prediction_type`.
+   * @throws DataError for ε where x_t is noise alone
+   */
   x0Coefficients(t: number): OutputCoefficients {
     const { signal, sigma } = this.roots(t);
     switch (this.config.prediction_type) {
       case "epsilon":
+        if (signal === 0) {
+          const message =
+            "with betas rescaled to zero SNR the noise says nothing of x0 there: it needs v_prediction or sample";
+          throw new DataError("scheduler", 0, "prediction_type", `epsilon at timestep ${t}: ${message}`);
+        }
         return { sample: 1 / signal, output: -sigma / signal };
       case "sample":
         return { sample: 0, output: 1 };

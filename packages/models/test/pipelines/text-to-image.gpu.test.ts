@@ -6,9 +6,13 @@ import { memoryFolder } from "../../src/formats/folder.ts";
 import { CLIPTextModel } from "../../src/models/clip-text.ts";
 import { PixelCodec } from "../../src/models/pixel-codec.ts";
 import { UNet2DConditionModel } from "../../src/models/unet.ts";
+import type { Scheduler } from "../../src/pipelines/sampler.ts";
 import { TextToImagePipeline } from "../../src/pipelines/text-to-image.ts";
 import { DDIMScheduler } from "../../src/schedulers/ddim.ts";
 import { DDPMScheduler } from "../../src/schedulers/ddpm.ts";
+import { PNDMScheduler } from "../../src/schedulers/pndm.ts";
+import { CLIPTokenizer, clipVocabulary } from "../../src/tokenizers/clip-tokenizer.ts";
+import type { Tokenizer } from "../../src/tokenizers/tokenizer.ts";
 import { WordTokenizer } from "../../src/tokenizers/word-tokenizer.ts";
 import { deviation } from "../models/golden.ts";
 
@@ -30,9 +34,9 @@ const UNET = {
 
 function makePipeline(
   device: Device,
-  scheduler: DDIMScheduler | DDPMScheduler = new DDIMScheduler({ prediction_type: "sample" }),
+  scheduler: Scheduler = new DDIMScheduler({ prediction_type: "sample" }),
+  tokenizer: Tokenizer = WordTokenizer.fromWords(WORDS, { maxLength: 6 }),
 ) {
-  const tokenizer = WordTokenizer.fromWords(WORDS, { maxLength: 6 });
   const text = {
     vocab_size: tokenizer.vocabSize,
     hidden_size: 16,
@@ -105,6 +109,30 @@ describe("pictures", () => {
     expect(((await pictures.data()) as Float32Array).every(Number.isFinite)).toBe(true);
     pictures.dispose();
     ancestral.dispose();
+  });
+
+  test("PNDM, CLIP's tokenizer and PyTorch's noise, and the same from its folder", async () => {
+    const merges = ["r e", "re d</w>"];
+    const own = makePipeline(
+      device,
+      new PNDMScheduler({ skip_prk_steps: true, set_alpha_to_one: true, prediction_type: "v_prediction" }),
+      new CLIPTokenizer({ vocab: clipVocabulary(merges), merges, maxLength: 6 }),
+    );
+    const options = { prompts: ["red", "a red"], seeds: 7, steps: 3, noise: "torch-cpu", guidanceScale: 3 } as const;
+    const first = await draw(own, { ...options, guidanceRescale: 0.7 });
+    const before = device.memory().inUse;
+    expect(first.every((x) => x >= 0 && x <= 1)).toBe(true);
+    expect(await draw(own, { ...options, noise: "philox", guidanceRescale: 0.7 })).not.toEqual(first);
+    expect(await draw(own, options)).not.toEqual(first);
+    expect(device.memory().inUse).toBe(before);
+    const folder = memoryFolder();
+    await own.save(folder);
+    own.dispose();
+    const back = await TextToImagePipeline.fromFolder(folder, device);
+    expect(back.tokenizer).toBeInstanceOf(CLIPTokenizer);
+    expect(back.scheduler).toBeInstanceOf(PNDMScheduler);
+    expect(await draw(back, { ...options, guidanceRescale: 0.7 })).toEqual(first);
+    back.dispose();
   });
 
   test("steps are reported and memory is given back, after an abort too", async () => {

@@ -226,7 +226,6 @@ describe("configs", () => {
   it.each([
     [{ beta_strat: 0.1 }, "beta_strat", /did you mean "beta_start"/],
     [{ thresholding: true }, "thresholding", /true is not supported/],
-    [{ rescale_betas_zero_snr: true }, "rescale_betas_zero_snr", /not supported/],
     [{ variance_type: "learned" }, "variance_type", /"fixed_small"/],
     [{ beta_schedule: "sigmoid" }, "beta_schedule", /"scaled_linear"/],
     [{ beta_end: 1 }, "beta_end", /1/],

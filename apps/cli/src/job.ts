@@ -1,4 +1,5 @@
 /** What a command on the device runs in: the device as a stage of its own, the job's context on Node, and the run's folder. */
+import process from "node:process";
 import { nodeFolder } from "@refl/models/node";
 import {
   type JobContext,
@@ -19,15 +20,22 @@ import {
   shippedModels,
   softwareVersions,
 } from "@refl/refl/node";
-import { createDevice, type Device } from "@refl/tensor";
+import { createDevice, type DebugLevel, type Device, ReflError } from "@refl/tensor";
 import { nodeHost } from "@refl/tensor/node";
 import manifest from "../package.json" with { type: "json" };
+
+/** The level that `REFL_DEBUG` asks for. Throws {@link ReflError} when it is none. */
+export function debugLevel(text: string | undefined): DebugLevel {
+  if (!text) return 0;
+  if (!/^[0-4]$/.test(text)) throw new ReflError("usage", `REFL_DEBUG=${text}: must be a number from 0 to 4`, 2);
+  return Number(text) as DebugLevel;
+}
 
 /** Makes the device, runs `work` on it, and gives the device back however the work ends. Throws `NoAdapterError`. */
 export async function* onDevice<Result>(work: (device: Device) => Run<Result>): Run<Result> {
   const start = performance.now();
   yield { type: "stage", stage: "device" };
-  const device = await createDevice({ host: nodeHost() });
+  const device = await createDevice({ host: nodeHost(), debug: debugLevel(process.env["REFL_DEBUG"]) });
   try {
     yield { type: "stage-end", stage: "device", seconds: (performance.now() - start) / 1000 };
     return yield* work(device);

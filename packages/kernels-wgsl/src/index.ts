@@ -4,6 +4,7 @@ export * from "./conv/index.ts";
 export * from "./copy/index.ts";
 export * from "./elementwise/index.ts";
 export * from "./embedding/index.ts";
+export { flopsOf } from "./flops.ts";
 export * from "./kernel.ts";
 export * from "./matmul/index.ts";
 export * from "./norm/index.ts";

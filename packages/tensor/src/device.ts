@@ -6,7 +6,7 @@ import { ProgramCache } from "./pipeline.ts";
 import { Arena } from "./plan/arena.ts";
 import { Recording } from "./plan/record.ts";
 import { BufferPool, type MemoryReport, type PooledBuffer, type Storage } from "./pool.ts";
-import type { KernelTime } from "./profile.ts";
+import { type KernelEvent, type KernelTime, kernelTimes } from "./profile.ts";
 import { CommandStream, type PreparedStep } from "./stream.ts";
 
 /** Who computes. Every report and benchmark carries it. */
@@ -37,9 +37,19 @@ export interface DeviceOptions {
   tier?: "portable" | "full";
   /** Most bytes that tensors may hold, free buffers included. Default: no bound but the adapter's. */
   memoryBudget?: number;
+  /** What is told of plans and pipelines, by `log`; default 0. */
+  debug?: DebugLevel;
+  /** Where debug lines go; default `console.error`. */
+  log?: (line: string) => void;
   /** Most bytes of one binding, and so of one tensor, where that shall be less than the adapter's: what weaker devices refuse shows on any. */
   largestBinding?: number;
 }
+
+/**
+ * 0 tells nothing; 1 a line for every plan that is captured; 2 also its kernels; 3 also every pipeline that is made and how long that took; 4 also runs the
+ * code of every plan again before each replay, without its kernels, and fails when it would do something else by now.
+ */
+export type DebugLevel = 0 | 1 | 2 | 3 | 4;
 
 const WANTED: GPUFeatureName[] = ["shader-f16", "subgroups", "timestamp-query"];
 const LIMITS = [
@@ -88,6 +98,10 @@ export class Device {
   readonly hostName: string;
   /** Most bytes that one tensor may have: 128 MiB on any adapter, more on many. */
   readonly largestBinding: number;
+  /** How much is told by {@link log}. */
+  readonly debug: DebugLevel;
+  /** Writes a debug line. */
+  readonly log: (line: string) => void;
   readonly #pool: BufferPool;
   readonly #stream: CommandStream;
   readonly #programs: ProgramCache;
@@ -109,6 +123,8 @@ export class Device {
       timestamps: gpu.features.has("timestamp-query"),
     };
     this.#owned = owned;
+    this.debug = options.debug ?? 0;
+    this.log = options.log ?? ((line) => console.error(line));
     this.#rest = host?.rest;
     const { maxStorageBufferBindingSize, maxBufferSize } = gpu.limits;
     this.largestBinding = Math.min(
@@ -118,7 +134,7 @@ export class Device {
     );
     this.#pool = new BufferPool(gpu, options.memoryBudget ?? Number.POSITIVE_INFINITY, this.largestBinding);
     this.#stream = new CommandStream(gpu);
-    this.#programs = new ProgramCache(gpu, this.#stream.params);
+    this.#programs = new ProgramCache(gpu, this.#stream.params, this.debug >= 3 ? this.log : null);
     this.#pool.onTrim = () => {
       this.#stream.flush();
       this.#programs.dropGroups();
@@ -276,12 +292,17 @@ export class Device {
 
   /** Runs `work` with timestamps around every dispatch and returns the kernels by time. Throws `RangeError` where the device has no timestamps. */
   async profile(work: () => unknown): Promise<KernelTime[]> {
+    return kernelTimes(await this.trace(work));
+  }
+
+  /** As {@link profile}, but returns every dispatch in order: for `chromeTrace`. */
+  async trace(work: () => unknown): Promise<KernelEvent[]> {
     if (!this.capabilities.timestamps) throw new RangeError("profile: this device has no timestamp-query");
     const profiler = this.#stream.startProfiling();
     try {
       await work();
       await this.sync();
-      return await profiler.report();
+      return await profiler.events();
     } finally {
       this.#stream.stopProfiling();
     }

@@ -29,6 +29,7 @@ const emptyTree = (): GroupTree => ({ next: new Map(), group: null });
 export class ProgramCache {
   readonly #gpu: GPUDevice;
   readonly #params: GPUBuffer;
+  readonly #log: ((line: string) => void) | null;
   readonly #byKey = new Map<Kernel, Map<string, Program>>();
   /** Programs of defines that are one frozen object for all calls. */
   readonly #byDefines = new Map<Kernel, Map<Defines, Program>>();
@@ -38,8 +39,10 @@ export class ProgramCache {
   #count = 0;
   #seconds = 0;
 
-  constructor(gpu: GPUDevice, params: GPUBuffer) {
+  /** `log` is told of every pipeline that is made. */
+  constructor(gpu: GPUDevice, params: GPUBuffer, log: ((line: string) => void) | null) {
     this.#gpu = gpu;
+    this.#log = log;
     this.#params = params;
   }
 
@@ -83,6 +86,7 @@ export class ProgramCache {
   }
 
   #make(kernel: Kernel, defines: Defines): Program {
+    const start = performance.now();
     const buffers = boundBuffers(kernel, defines);
     const layout = this.#layout(buffers.map(([, access]) => access));
     const module = this.#gpu.createShaderModule({ label: kernel.name, code: expand(kernel, defines) });
@@ -92,6 +96,7 @@ export class ProgramCache {
       layout: layout.pipeline,
       compute: { module, entryPoint: "main" },
     });
+    this.#log?.(`pipeline ${this.#count}: ${pipeline.label}, ${(performance.now() - start).toFixed(1)} ms`);
     return {
       id: this.#count++,
       kernel,

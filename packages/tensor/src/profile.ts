@@ -7,12 +7,19 @@ export interface KernelTime {
   readonly milliseconds: number;
 }
 
+/** One dispatch in time, in milliseconds from the first dispatch of the profile. */
+export interface KernelEvent {
+  readonly name: string;
+  readonly start: number;
+  readonly milliseconds: number;
+}
+
 /** Collects timestamps of the chunks of a command stream. */
 export class Profiler {
   readonly #gpu: GPUDevice;
   readonly #queries: GPUQuerySet;
   readonly #resolved: GPUBuffer;
-  readonly #totals = new Map<string, { count: number; nanoseconds: bigint }>();
+  readonly #events: { name: string; begin: bigint; end: bigint }[] = [];
   readonly #pending: Promise<void>[] = [];
   #names: string[] = [];
 
@@ -48,10 +55,7 @@ export class Profiler {
         staging.mapAsync(GPUMapMode.READ).then(() => {
           const times = new BigUint64Array(staging.getMappedRange());
           names.forEach((name, i) => {
-            const total = this.#totals.get(name) ?? { count: 0, nanoseconds: 0n };
-            total.count++;
-            total.nanoseconds += times[2 * i + 1]! - times[2 * i]!;
-            this.#totals.set(name, total);
+            this.#events.push({ name, begin: times[2 * i]!, end: times[2 * i + 1]! });
           });
           staging.unmap();
           staging.destroy();
@@ -60,19 +64,47 @@ export class Profiler {
     };
   }
 
-  /** The kernels by time, the longest first, after all submitted work. */
-  async report(): Promise<KernelTime[]> {
+  /** Every dispatch in order, after all submitted work. */
+  async events(): Promise<KernelEvent[]> {
     await Promise.all(this.#pending.splice(0));
-    const rows = [...this.#totals].map(([name, { count, nanoseconds }]) => ({
+    const origin = this.#events[0]?.begin ?? 0n;
+    return this.#events.map(({ name, begin, end }) => ({
       name,
-      count,
-      milliseconds: Number(nanoseconds) / 1e6,
+      start: Number(begin - origin) / 1e6,
+      milliseconds: Number(end - begin) / 1e6,
     }));
-    return rows.sort((a, b) => b.milliseconds - a.milliseconds);
   }
 
   dispose(): void {
     this.#queries.destroy();
     this.#resolved.destroy();
   }
+}
+
+/** The kernels by time, the longest first. */
+export function kernelTimes(events: readonly KernelEvent[]): KernelTime[] {
+  const totals = new Map<string, { count: number; milliseconds: number }>();
+  for (const { name, milliseconds } of events) {
+    const total = totals.get(name) ?? { count: 0, milliseconds: 0 };
+    total.count++;
+    total.milliseconds += milliseconds;
+    totals.set(name, total);
+  }
+  return [...totals].map(([name, total]) => ({ name, ...total })).sort((a, b) => b.milliseconds - a.milliseconds);
+}
+
+/** Dispatches as Chrome's trace format, which chrome://tracing and Perfetto read. */
+export function chromeTrace(events: readonly KernelEvent[], processName: string): string {
+  const named = { name: "process_name", ph: "M", pid: 1, args: { name: processName } };
+  const spans = events.map(({ name, start, milliseconds }, i) => ({
+    name,
+    cat: "kernel",
+    ph: "X",
+    pid: 1,
+    tid: 1,
+    ts: start * 1000,
+    dur: milliseconds * 1000,
+    args: { dispatch: i },
+  }));
+  return JSON.stringify({ displayTimeUnit: "ms", traceEvents: [named, ...spans] });
 }

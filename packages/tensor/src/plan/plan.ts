@@ -2,12 +2,14 @@
 import type { Device } from "../device.ts";
 import { type DType, encode } from "../dtype.ts";
 import { CaptureError, DisposedError, ShapeError } from "../errors.ts";
+import type { KernelEvent } from "../profile.ts";
 import { scope } from "../scope.ts";
 import type { Shape } from "../shape.ts";
 import type { PreparedStep } from "../stream.ts";
 import { Tensor } from "../tensor.ts";
 import type { Arena } from "./arena.ts";
 import { firstChange } from "./compare.ts";
+import { explainPlan, formatExplanation, type PlanExplanation, type PlanMemory, summary } from "./explain.ts";
 import { optimizeSteps } from "./optimize.ts";
 import { type ParameterTable, type Placement, placeValues, prepareSteps, uploadParameters } from "./prepare.ts";
 import type { Recording, Step } from "./record.ts";
@@ -36,18 +38,6 @@ export interface CaptureOptions {
   readonly label?: string;
   /** Memory shared with plans that run in turn with this one; default one of its own. */
   readonly arena?: Arena;
-}
-
-/** Memory of a plan in bytes. */
-export interface PlanMemory {
-  /** The arena that its values lie in, shared or not. */
-  readonly arena: number;
-  /** What this plan alone needs of it. */
-  readonly planned: number;
-  /** The most that any step finds in use: what a perfect layout would need. */
-  readonly lowerBound: number;
-  /** Parameter blocks. */
-  readonly parameters: number;
 }
 
 /**
@@ -170,6 +160,8 @@ export class Plan<I extends InputSpecs, O extends Outputs> {
     this.#ownsArena = arena === null;
     this.#arena.reserve(this.#placement.layout.sizes);
     this.#parameters = uploadParameters(device, this.steps);
+    if (device.debug === 1) device.log(summary(this.explain()));
+    else if (device.debug >= 2) device.log(formatExplanation(this.explain()));
   }
 
   get memory(): PlanMemory {
@@ -188,6 +180,7 @@ export class Plan<I extends InputSpecs, O extends Outputs> {
    */
   replay(values: InputValues<I>): O {
     if (this.#disposed) throw new DisposedError(`plan ${this.label}`);
+    if (this.device.debug >= 4) this.verify();
     writeInputs(this.#tensors, values);
     if (this.#generation !== this.#arena.generation) {
       this.#prepared = prepareSteps(this.device.gpu, this.steps, this.#placement, this.#arena, this.#parameters);
@@ -208,6 +201,19 @@ export class Plan<I extends InputSpecs, O extends Outputs> {
     const change = firstChange(this.#recording.steps, recording.steps);
     recording.release();
     if (change) throw new CaptureError(this.label, `the function no longer does what was captured: ${change}`);
+  }
+
+  /** What a replay consists of, without running it. */
+  explain(): PlanExplanation {
+    return explainPlan(this, null);
+  }
+
+  /** Replays the plan with timestamps around every dispatch. Throws as {@link replay}, and `RangeError` where the device has no timestamps. */
+  async profile(values: InputValues<I>): Promise<{ explanation: PlanExplanation; events: KernelEvent[] }> {
+    const all = await this.device.trace(() => this.replay(values));
+    // Inputs that are tensors are copied first, by dispatches that are not of the plan.
+    const events = all.slice(all.length - this.steps.filter(({ kind }) => kind === "dispatch").length);
+    return { explanation: explainPlan(this, events), events };
   }
 
   /** Gives all memory back. Harmless when called twice. */

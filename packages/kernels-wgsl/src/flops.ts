@@ -1,0 +1,39 @@
+/** Arithmetic of products: how many floating-point operations a dispatch of a matrix product, convolution or attention does. */
+import type { Defines, ParamValues } from "./kernel.ts";
+
+type Dispatch = {
+  readonly params: ParamValues;
+  readonly defines: Defines;
+  readonly grid: readonly [number, number, number];
+};
+
+const values = ({ params }: Dispatch, ...names: string[]): number =>
+  names.reduce((product, name) => product * (params[name] as number), 1);
+
+/** Products of queries with keys over heads of D (q, k) and V (v) elements, `overD` and `overV` times. */
+function attention(dispatch: Dispatch, overD: number, overV: number): number {
+  const { D4, V4 } = dispatch.defines as Record<string, number>;
+  return 2 * values(dispatch, "pairs", "queries", "keys") * 4 * (overD * D4! + overV * V4!);
+}
+
+const gemm = (dispatch: Dispatch): number => 2 * values(dispatch, "m", "n", "k") * dispatch.grid[2];
+
+const COUNTS: Readonly<Record<string, (dispatch: Dispatch) => number>> = {
+  gemm_naive: gemm,
+  gemm_tiled: gemm,
+  gemm_subgroup: gemm,
+  conv_implicit: (d) => 2 * values(d, "m", "n", "k"),
+  conv_subgroup: (d) => 8 * values(d, "m", "n", "k4"),
+  conv_weight_subgroup: (d) => 32 * values(d, "m", "n4", "allLines", "width4"),
+  attention: (d) => attention(d, 1, 1),
+  attention_backward_query: (d) => attention(d, 2, 1),
+  attention_backward_key: (d) => attention(d, 2, 2),
+};
+
+/**
+ * Multiplications and additions of a product, two to each pair of factors, padding included and causal masks ignored; 0 for all other kernels, which
+ * memory bounds.
+ */
+export function flopsOf(kernel: string, dispatch: Dispatch): number {
+  return (COUNTS[kernel] ?? COUNTS[kernel.replace(/_subgroup$/, "")])?.(dispatch) ?? 0;
+}

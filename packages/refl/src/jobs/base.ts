@@ -13,6 +13,7 @@ import type { JobContext } from "./context.ts";
 import { trainingGrids } from "./grids.ts";
 import { withSampler } from "./sampler.ts";
 import { inStage } from "./stage.ts";
+import { unknownWords } from "./words.ts";
 
 /** The loss that a base config asks for. */
 export function objectiveOf(
@@ -44,6 +45,8 @@ export async function* runTrainBase(
   const checkpoint = options.resume ? await sink?.findLatestCheckpoint() : undefined;
   const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];
   try {
+    const captions = options.examples?.captions ?? [];
+    yield* unknownWords(pipeline.tokenizer, captions, "the model learns them all as the same word");
     const result = yield* inStage("base", `${config.steps} steps of ${config.batchSize} pictures`, {}, device, () =>
       trainBase({
         ...config,

@@ -20,6 +20,7 @@ import type { JobContext } from "./context.ts";
 import { trainingGrids } from "./grids.ts";
 import { loadPipeline } from "./sampler.ts";
 import { inStage } from "./stage.ts";
+import { unknownWords } from "./words.ts";
 
 /** Pictures of validation prompts that the judge looks at during tuning, and the seed that they are drawn from every time. */
 const LOOK = { pictures: 42, seed: 7 } as const;
@@ -135,6 +136,8 @@ export async function* runTrainRefl(
           : {};
       try {
         const message = arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward";
+        const captions = arm === "refl" ? (examples?.captions ?? []) : [];
+        yield* unknownWords(pipeline.tokenizer, captions, "the model reads them all as the same word");
         const samples = trainingGrids(task, pipeline, config);
         const options = { arm, pipeline, samples, ...common, ...saved };
         results[arm] = yield* inStage(arm, message, {}, device, () => tuneArm(options));

@@ -17,6 +17,7 @@ import type { JobContext } from "./context.ts";
 import { drawAndRank } from "./ranking.ts";
 import { loadPipeline } from "./sampler.ts";
 import { inStage, type StageSeconds } from "./stage.ts";
+import { unknownWords } from "./words.ts";
 
 /** Rankings cut by prompt: those of the prompts with the lowest hashes are for validation. Throws DataError when a part would be empty. */
 export function splitRankings<R extends RankedPictures>(
@@ -61,6 +62,8 @@ export async function* runTrainReward(
     config.seed,
   );
   try {
+    const prompts = (rankings ?? []).map(({ prompt }) => prompt);
+    yield* unknownWords(scorer.tokenizer, prompts, "the reward model learns them all as the same word");
     let ranked = rankings;
     if (!ranked) {
       const folder = config.base ? await context.open(config.base) : shipped.base;

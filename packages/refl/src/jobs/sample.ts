@@ -10,6 +10,7 @@ import type { JobContext } from "./context.ts";
 import { weightsDigest } from "./digest.ts";
 import { imageAt } from "./grids.ts";
 import { loadPipeline } from "./sampler.ts";
+import { unknownWords } from "./words.ts";
 
 /** A drawn picture with its record. */
 export interface DrawnPicture {
@@ -38,13 +39,6 @@ function modelName({ model, task }: SampleConfig): string {
   return (TASK_NAMES as readonly string[]).includes(model) ? `./${model}` : model;
 }
 
-/** One warning for all prompts' words that a model does not know. */
-export function unknownWordsWarning(pipeline: TextToImagePipeline, prompts: readonly string[]): string | undefined {
-  const words = new Set(prompts.flatMap((prompt) => pipeline.tokenizer.encode(prompt).unknown));
-  if (!words.size) return undefined;
-  return `the model does not know ${[...words].map((word) => `"${word}"`).join(", ")}: it draws as if these words were one it never saw`;
-}
-
 /**
  * Draws `count` pictures for each prompt; picture k of a prompt takes its noise from (seed, index + k) whatever else is drawn.
  * Throws `DataError` without prompts. After an abort, what is drawn by then is given back.
@@ -59,8 +53,7 @@ export async function* runSample(config: SampleConfig, context: JobContext): Run
   try {
     const hash = (await weightsDigest(pipeline.unet)).slice(0, HASH_DIGITS);
     yield { type: "stage-end", stage: "load", seconds: (performance.now() - start) / 1000 };
-    const warning = unknownWordsWarning(pipeline, prompts);
-    if (warning) yield { type: "warning", message: warning };
+    yield* unknownWords(pipeline.tokenizer, prompts, "the model draws as if they were one word that it never saw");
     const wanted = prompts.flatMap((prompt) =>
       Array.from({ length: count }, (_, k) => ({ prompt, seed: { seed, index: config.index + k } })),
     );

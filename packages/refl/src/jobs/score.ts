@@ -9,6 +9,7 @@ import { loadRewardModel } from "../models.ts";
 import { type ImageReward, tokenize } from "../scorers/image-reward.ts";
 import type { JobContext } from "./context.ts";
 import { inStage } from "./stage.ts";
+import { unknownWords } from "./words.ts";
 
 /** A picture to be scored, its prompt, and where it came from. */
 export interface ScoredInput {
@@ -61,12 +62,8 @@ async function* scoreAll(
     loadRewardModel(await open(config.reward), device),
   );
   try {
-    const unknown = new Set(pictures.flatMap(({ prompt }) => scorer.tokenizer.encode(prompt).unknown));
-    if (unknown.size)
-      yield {
-        type: "warning",
-        message: `the reward model does not know ${quoted(unknown)}: it reads them as unknown words`,
-      };
+    const prompts = pictures.map(({ prompt }) => prompt);
+    yield* unknownWords(scorer.tokenizer, prompts, "the reward model reads them all as the same word");
     return yield* inStage("score", `${pictures.length} pictures`, {}, device, async function* (): Run<ScoredPicture[]> {
       const scored: ScoredPicture[] = [];
       for (let first = 0; first < pictures.length && !signal?.aborted; first += config.batchSize) {
@@ -81,8 +78,6 @@ async function* scoreAll(
     scorer.model.dispose();
   }
 }
-
-const quoted = (words: Iterable<string>): string => Array.from(words, (word) => `"${word}"`).join(", ");
 
 /** One reward per picture, in the pictures' order. */
 export async function* runScore(

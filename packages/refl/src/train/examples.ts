@@ -17,6 +17,8 @@ export interface ExampleSource {
   /** Height and width in pixels. */
   readonly size: number;
   example(seed: number, index: number): Example;
+  /** All captions, of a source that is a list. */
+  readonly captions?: readonly string[];
   /** A caption that is wrong of example `index` in one thing only; undefined where there is none. */
   nearlyRight?(seed: number, index: number): string | undefined;
 }
@@ -36,7 +38,8 @@ const PICK = streamOf("own example");
 /** Given pictures, drawn evenly with replacement. Throws DataError when there are none. */
 export function listExamples(name: string, size: number, pictures: readonly Example[]): ExampleSource {
   if (pictures.length === 0) throw new DataError(name, 0, "", "holds no captioned pictures");
-  return { name, size, example: (seed, index) => pictures[intAt(seed, PICK, index, pictures.length)]! };
+  const captions = pictures.map(({ caption }) => caption);
+  return { name, size, captions, example: (seed, index) => pictures[intAt(seed, PICK, index, pictures.length)]! };
 }
 
 /** Examples first … first + count − 1: `rgb` is [count, 3, size, size] in 0..1. */

@@ -8,7 +8,7 @@ export type NoiseInputs = {
   readonly keptShare: Tensor;
   readonly noiseShare: Tensor;
   /** Words of the noise, [B, 4] u32. */
-  readonly noise: Tensor;
+  readonly noiseWords: Tensor;
 };
 
 /** Shares of noise, uniform up to `most`, for pictures first, first + 1, … of `use`: a function of (seed, use, number). */
@@ -23,13 +23,13 @@ export function noiseData(
   return {
     keptShare: column(shares.map((s) => Math.sqrt(1 - s * s))),
     noiseShare: column(shares),
-    noise: pictureWords(seed, use, first, count),
+    noiseWords: pictureWords(seed, use, first, count),
   };
 }
 
 /** √(1 − s²) x + s ε about middle grey, s the share of noise, clamped to 0..1. Pictures [B, 3, H, W] in 0..1. */
-export function mixNoise(pictures: Tensor, { keptShare, noiseShare, noise }: NoiseInputs): Tensor {
-  const drawn = randn(pictures.device, pictures.shape, noise, { std: 0.5 });
+export function mixNoise(pictures: Tensor, { keptShare, noiseShare, noiseWords }: NoiseInputs): Tensor {
+  const drawn = randn(pictures.device, pictures.shape, noiseWords, { std: 0.5 });
   return pictures.sub(0.5).mul(keptShare).add(drawn.mul(noiseShare)).add(0.5).clamp(0, 1);
 }
 

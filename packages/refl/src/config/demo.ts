@@ -1,6 +1,6 @@
 /** The config of `demo`: the whole loop from a shipped base model to a report. */
 import * as v from "valibot";
-import { choice, count, flag, runEntries, samplerEntries, TASTE_NAMES, taskEntries } from "./fields.ts";
+import { choice, count, flag, runEntries, samplerEntries, TASTE_NAMES, taskEntries, whole } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 import { reflPreset, reflTrainingEntries } from "./train-refl.ts";
 import { rewardTrainingEntries } from "./train-reward.ts";
@@ -12,6 +12,10 @@ export const DemoSchema = v.strictObject({
   taste: v.optional(choice(TASTE_NAMES, "The simulated annotator's taste"), "judge"),
   quick: v.optional(flag("Run the loop on `shapes16` in under two minutes"), false),
   prompts: v.optional(count("Training prompts whose pictures are ranked"), 100),
+  foundPrompts: v.optional(
+    whole("Further prompts for which pictures like the base model's own data are ranked, some beside the point"),
+    100,
+  ),
   imagesPerPrompt: v.optional(
     v.pipe(v.number(), v.integer(), v.minValue(2), v.description("Pictures per ranked prompt")),
     4,

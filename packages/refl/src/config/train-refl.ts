@@ -13,6 +13,7 @@ import {
   runEntries,
   sampleEveryEntry,
   samplerEntries,
+  share,
   TASTE_NAMES,
   taskEntries,
   text,
@@ -25,7 +26,7 @@ export const REFL_VARIANTS = ["paper", "repository"] as const;
 
 /** The entries that the demo shares with `train refl`. */
 export const reflTrainingEntries = {
-  steps: v.optional(count("Optimiser steps in total; a resumed run counts on up to it"), 50),
+  steps: v.optional(count("Optimiser steps in total; a resumed run counts on up to it"), 80),
   batchSize: v.optional(count("Pictures per step that the reward model scores"), 16),
   pretrainingBatchSize: v.optional(
     count("Pictures per step of the base model's own data, for the pre-training loss"),
@@ -40,6 +41,10 @@ export const reflTrainingEntries = {
     "inverse-variance",
   ),
   minSnrGamma: v.optional(positive("Gamma of the min-snr weighting"), 5),
+  rewardNoise: v.optional(
+    share("Largest share of noise mixed into the pictures that the reward model sees, as in its own training"),
+    0.3,
+  ),
   window: v.optional(count("The graded step is drawn from the last so many steps of the sampler"), 4),
   ...optimizerEntries(2e-5, "constant", 0),
   ...emaEntry(0.9999),

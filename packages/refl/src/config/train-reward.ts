@@ -50,6 +50,10 @@ export const TrainRewardSchema = v.strictObject({
   from: v.optional(text("Model folder of the BLIP that training starts from; the task's shipped one when absent")),
   taste: v.optional(choice(TASTE_NAMES, "The simulated annotator's taste"), "judge"),
   prompts: v.optional(count("Prompts whose pictures the simulated annotator ranks"), 100),
+  foundPrompts: v.optional(
+    whole("Further prompts for which pictures like the base model's own data are ranked, some beside the point"),
+    100,
+  ),
   imagesPerPrompt: v.optional(
     v.pipe(v.number(), v.integer(), v.minValue(2), v.description("Pictures per ranked prompt")),
     4,

@@ -43,6 +43,22 @@ function combinationsOf(task: PictureTask, split: TrainingSplit): readonly Attri
   return list;
 }
 
+/** The same on another background of the split, drawn evenly; undefined where the split has none. */
+function otherBackground(
+  task: PictureTask,
+  attributes: Attributes,
+  split: TrainingSplit,
+  seed: number,
+  index: number,
+): Attributes | undefined {
+  const backgrounds = task.axes.find((axis) => axis.name === "background")?.values ?? [];
+  const others = backgrounds
+    .filter((background) => background !== attributes["background"])
+    .map((background): Attributes => ({ ...attributes, background }))
+    .filter((other) => task.splitOf(other) === split);
+  return others[intAt(seed, WRONG_BACKGROUND, index, Math.max(1, others.length))];
+}
+
 /**
  * Example `index` of the stream `seed`, a pure function of both. A wrong caption names another background whose combination is of the same
  * split, so that no held-out caption ever occurs; an object with a single background in the split keeps its right caption.
@@ -59,15 +75,8 @@ export function trainingExample(
   const attributes = combinations[intAt(seed, COMBINATION, index, combinations.length)]!;
   const washedOut = uniformAt(seed, WASHED, index) < mix.washedOut;
   const jitter = JITTERS[intAt(seed, JITTER, index, JITTERS.length)]!;
-  let told = attributes;
-  if (uniformAt(seed, WRONG, index) < mix.wrongCaption) {
-    const backgrounds = task.axes.find((axis) => axis.name === "background")?.values ?? [];
-    const others = backgrounds
-      .filter((background) => background !== attributes["background"])
-      .map((background): Attributes => ({ ...attributes, background }))
-      .filter((other) => task.splitOf(other) === split);
-    if (others.length > 0) told = others[intAt(seed, WRONG_BACKGROUND, index, others.length)]!;
-  }
+  const wrong = uniformAt(seed, WRONG, index) < mix.wrongCaption;
+  const told = (wrong && otherBackground(task, attributes, split, seed, index)) || attributes;
   const caption = task.captionOf(told, intAt(seed, TEMPLATE, index, task.trainingTemplates));
   const rgb = task.render(attributes, { washedOut, jitter });
   return { rgb, caption, attributes, washedOut, captionWrong: told !== attributes, jitter };
@@ -75,6 +84,42 @@ export function trainingExample(
 
 const NEAR_AXIS = streamOf("nearly right axis");
 const NEAR_VALUE = streamOf("nearly right value");
+
+/** The same but for one attribute, drawn evenly by axis and by value; undefined where the split has no such combination. */
+function nearMiss(
+  task: PictureTask,
+  attributes: Attributes,
+  split: TrainingSplit,
+  seed: number,
+  index: number,
+): Attributes | undefined {
+  const axis = task.axes[intAt(seed, NEAR_AXIS, index, task.axes.length)]!;
+  const others = axis.values
+    .filter((value) => value !== attributes[axis.name])
+    .map((value): Attributes => ({ ...attributes, [axis.name]: value }))
+    .filter((other) => task.splitOf(other) === split);
+  return others[intAt(seed, NEAR_VALUE, index, Math.max(1, others.length))];
+}
+
+/**
+ * Picture `index` of those that a search for a caption of `attributes` finds, HWC bytes: a pure function of (seed, index). A share `misses` of them
+ * shows something else in one attribute, and as many are washed out as in the mix.
+ */
+export function foundPicture(
+  task: PictureTask,
+  attributes: Attributes,
+  seed: number,
+  index: number,
+  misses: number,
+  mix: DataMix = WEB_MIX,
+  split: TrainingSplit = "train",
+): Uint8Array {
+  const washedOut = uniformAt(seed, WASHED, index) < mix.washedOut;
+  const jitter = JITTERS[intAt(seed, JITTER, index, JITTERS.length)]!;
+  const missed = uniformAt(seed, WRONG, index) < misses;
+  const shown = (missed && nearMiss(task, attributes, split, seed, index)) || attributes;
+  return task.render(shown, { washedOut, jitter });
+}
 
 /**
  * A caption of what example `index` of the stream `seed` shows, but for one attribute; undefined where no such combination is in the split. A pure
@@ -88,11 +133,6 @@ export function nearlyRightCaption(
 ): string | undefined {
   const combinations = combinationsOf(task, split);
   const attributes = combinations[intAt(seed, COMBINATION, index, combinations.length)]!;
-  const axis = task.axes[intAt(seed, NEAR_AXIS, index, task.axes.length)]!;
-  const others = axis.values
-    .filter((value) => value !== attributes[axis.name])
-    .map((value): Attributes => ({ ...attributes, [axis.name]: value }))
-    .filter((other) => task.splitOf(other) === split);
-  const wrong = others[intAt(seed, NEAR_VALUE, index, Math.max(1, others.length))];
+  const wrong = nearMiss(task, attributes, split, seed, index);
   return wrong && task.captionOf(wrong, intAt(seed, TEMPLATE, index, task.trainingTemplates));
 }

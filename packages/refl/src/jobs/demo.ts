@@ -30,7 +30,7 @@ import { trainRewardModel } from "../train/reward.ts";
 import type { JobContext } from "./context.ts";
 import { weightsDigest } from "./digest.ts";
 import { imageAt } from "./grids.ts";
-import { drawAndRank } from "./ranking.ts";
+import { drawAndRank, foundPrompts, rankFound } from "./ranking.ts";
 import { tuneArm } from "./refl.ts";
 import { loadPipeline } from "./sampler.ts";
 import { inStage, type StageSeconds } from "./stage.ts";
@@ -190,8 +190,10 @@ async function* drawRankings(
   const rankings = yield* drawAndRank(task, base, prompts, { ...config, ...(signal ? { signal } : {}) }, seconds);
   const validationFrom = Math.floor(count * (1 - config.reward.validationShare));
   const part = (from: number, to: number): RankedPictures[] => rankings.filter(({ item }) => item >= from && item < to);
+  const unseen = new Set(prompts.slice(validationFrom).map(({ text }) => text));
+  const found = rankFound(task, foundPrompts(task, config.foundPrompts, config.seed, unseen), config);
   return {
-    training: part(0, validationFrom),
+    training: [...part(0, validationFrom), ...found],
     validation: part(validationFrom, count),
     heldOut: part(count, count + HELD_OUT),
   };

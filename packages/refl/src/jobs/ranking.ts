@@ -1,6 +1,9 @@
 /** Drawing pictures for prompts and having them ranked by a simulated annotator. */
 import type { TextToImagePipeline } from "@refl/models";
-import { planesToBytes } from "../data/pixels.ts";
+import { planesToBytes, stackPlanes } from "../data/pixels.ts";
+import { streamOf } from "../data/random.ts";
+import { trainPrompts } from "../data/splits/train.ts";
+import { foundPicture } from "../data/stream.ts";
 import type { PictureTask, Prompt } from "../data/task.ts";
 import { drawPictures } from "../evaluate/pictures.ts";
 import type { Run } from "../events.ts";
@@ -41,14 +44,53 @@ export async function* drawAndRank(
     () => drawPictures(base, texts, seeds, { ...options, stage: "generate" }),
   );
   signal?.throwIfAborted();
-  return yield* inStage("annotate", `taste ${options.taste}`, seconds, base.device, async () => {
-    const values = 3 * task.size * task.size;
-    const nameOf = (item: number, place: number): string => String(item * each + place);
-    const comparisons = rank(task, rgb, prompts, { seed, taste: options.taste, nameOf, idOf: String });
-    const pictureOf = (name: string): Uint8Array => planesToBytes(rgb, task.size * task.size, Number(name) * values);
-    return comparisons.map((comparison) => ({
-      ...rankedPictures([comparison], pictureOf)[0]!,
-      item: Number(comparison.id),
-    }));
-  });
+  return yield* inStage("annotate", `taste ${options.taste}`, seconds, base.device, async () =>
+    annotated(task, rgb, prompts, options),
+  );
+}
+
+/** The rankings of pictures [prompts · k, 3, S, S] in 0..1, each prompt's k next to each other. */
+function annotated(
+  task: PictureTask,
+  rgb: Float32Array,
+  prompts: readonly Prompt[],
+  { imagesPerPrompt: each, seed, taste }: Pick<RankingOptions, "imagesPerPrompt" | "seed" | "taste">,
+): NumberedRanking[] {
+  const values = 3 * task.size * task.size;
+  const nameOf = (item: number, place: number): string => String(item * each + place);
+  const comparisons = rank(task, rgb, prompts, { seed, taste, nameOf, idOf: String });
+  const pictureOf = (name: string): Uint8Array => planesToBytes(rgb, task.size * task.size, Number(name) * values);
+  return comparisons.map((comparison) => ({
+    ...rankedPictures([comparison], pictureOf)[0]!,
+    item: Number(comparison.id),
+  }));
+}
+
+const FOUND = streamOf("found pictures");
+
+/** Share of found pictures that miss their prompt in one attribute. With right objects only, a reward model learns to overlook wrong ones. */
+const MISSES = 0.6;
+
+/**
+ * Rankings of pictures as a search finds them for each prompt, `imagesPerPrompt` of the kind that the base model learns from: sharp, half of them washed
+ * out, some beside the point. They show a reward model what no sampler of the base model draws yet: without them its gradient points where it
+ * has never been told anything (objects and backgrounds were lost for more colour).
+ */
+export function rankFound(
+  task: PictureTask,
+  prompts: readonly Prompt[],
+  options: Pick<RankingOptions, "imagesPerPrompt" | "seed" | "taste">,
+): NumberedRanking[] {
+  const { imagesPerPrompt: each } = options;
+  const seed = (options.seed ^ FOUND) >>> 0;
+  const pictures = prompts.flatMap(({ attributes }, item) =>
+    Array.from({ length: each }, (_, place) => foundPicture(task, attributes, seed, item * each + place, MISSES)),
+  );
+  return annotated(task, stackPlanes(pictures), prompts, { ...options, seed });
+}
+
+/** `count` training prompts for {@link rankFound}, none of them among `others`, which a reward model is not to have seen. */
+export function foundPrompts(task: PictureTask, count: number, seed: number, others: ReadonlySet<string>): Prompt[] {
+  const drawn = trainPrompts(task, 4 * count, (seed ^ FOUND) >>> 0);
+  return drawn.filter(({ text }) => !others.has(text)).slice(0, count);
 }

@@ -14,7 +14,7 @@ import type { RankedPictures } from "../train/pairs.ts";
 import { type RewardTrainingOptions, type RewardTrainingResult, trainRewardModel } from "../train/reward.ts";
 import { STATE_FILE } from "../train/session.ts";
 import type { JobContext } from "./context.ts";
-import { drawAndRank } from "./ranking.ts";
+import { drawAndRank, foundPrompts, rankFound } from "./ranking.ts";
 import { loadPipeline } from "./sampler.ts";
 import { inStage, type StageSeconds } from "./stage.ts";
 import { unknownWords } from "./words.ts";
@@ -81,6 +81,10 @@ export async function* runTrainReward(
       }
     }
     const { training, validation } = splitRankings(ranked, config.validationShare);
+    if (!rankings) {
+      const unseen = new Set(validation.map(({ prompt }) => prompt));
+      training.push(...rankFound(task, foundPrompts(task, config.foundPrompts, config.seed, unseen), config));
+    }
     const checkpoint = resume ? await sink?.findLatestCheckpoint() : undefined;
     const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];
     const result = yield* inStage("reward", `${training.length} rankings`, seconds, device, () =>

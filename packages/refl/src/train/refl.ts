@@ -6,6 +6,7 @@ import type { Run, SampleGrid } from "../events.ts";
 import { type ImageReward, tokenData } from "../scorers/image-reward.ts";
 import { type ExampleSource, exampleBatch } from "./examples.ts";
 import { type GradedInputs, gradedData, gradedIndex, gradedPictures } from "./graded.ts";
+import { mixNoise, type NoiseInputs, noiseData } from "./noise.ts";
 import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
 import { TrainingSession } from "./session.ts";
@@ -28,6 +29,8 @@ export interface ReflOptions extends LearningRate {
   /** Weight λ of relu(2 − r); 0 is the control arm, which then draws no pictures at all. */
   readonly lambda: number;
   readonly pretrainingWeight: number;
+  /** Largest share of noise mixed into the pictures that the reward model sees, as into those that it learnt from: its gradient is then one that noise does not turn. */
+  readonly rewardNoise: number;
   /** The graded step is one of the last `window` steps of the sampler. */
   readonly window: number;
   readonly samplerSteps: number;
@@ -176,7 +179,7 @@ const partsOf = ({ lambda, pretrainingBatchSize, pretrainingWeight }: ReflOption
 });
 
 /** What the reward's loss is computed from; the scorer has its own tokens of the prompts. */
-type RewardInputs = GradedInputs & { readonly scorerIds: Tensor; readonly scorerMask: Tensor };
+type RewardInputs = GradedInputs & NoiseInputs & { readonly scorerIds: Tensor; readonly scorerMask: Tensor };
 
 /** The data of both losses in step `step`, and where its pictures are graded. */
 function reflData(options: ReflOptions, step: number): { data: HostTensors<Outputs>; graded: number } {
@@ -196,6 +199,7 @@ function reflData(options: ReflOptions, step: number): { data: HostTensors<Outpu
     Object.assign(data, gradedData(pipeline, prompts, seed, first, samplerSteps, graded), {
       scorerIds: ids,
       scorerMask: mask,
+      ...noiseData(options.rewardNoise, seed, "refl reward noise", first, batchSize),
     });
   }
   return { data, graded };
@@ -213,7 +217,7 @@ function reflLosses(options: ReflOptions, inputs: Outputs, graded: number): Reco
   }
   if (parts.reward) {
     const given = inputs as RewardInputs;
-    const pictures = gradedPictures(pipeline, given, options.samplerSteps, graded);
+    const pictures = mixNoise(gradedPictures(pipeline, given, options.samplerSteps, graded), given);
     const raw = scorer.rawRewardOfTokens({ ids: given.scorerIds, mask: given.scorerMask }, pictures);
     const rewards = scorer.model.normalise(raw);
     // φ(r) = relu(2 − r): no reward above two deviations is worth more (ImageReward's repository; the paper says only "ReLU").

@@ -42,6 +42,7 @@ const options = (more: Partial<ReflOptions> = {}): ReflOptions => ({
   lambda: 0.2,
   pretrainingWeight: 3,
   window: 2,
+  rewardNoise: 0,
   samplerSteps: 4,
   lora: null,
   lr: 1e-3,

@@ -10,6 +10,7 @@ export {
   subfolder,
   type WritableModelFolder,
 } from "./folder.ts";
+export { urlFolder } from "./folder-url.ts";
 export {
   isJsonObject,
   type JsonObject,
@@ -25,6 +26,17 @@ export {
   ldmAutoencoder,
   splitLdmCheckpoint,
 } from "./ldm.ts";
+export {
+  type LoraComponent,
+  type LoraFileOptions,
+  type LoraFormat,
+  type LoraLayerWeights,
+  type LoraWeights,
+  peftConfig,
+  type ReadLoraOptions,
+  readLora,
+  writeLora,
+} from "./lora.ts";
 export {
   type ComponentClass,
   componentClass,

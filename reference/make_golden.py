@@ -19,6 +19,7 @@ MODULES = {
     "optimisers": ("optimisers", "clip_grad_norm"),
     "schedulers": ("schedulers", "scheduler_runs", "guidance"),
     "tokenizers": ("tokenizers",),
+    "preprocess": ("preprocess",),
     "random_numbers": ("torch_randn",),
     "unet": ("unet_tiny", "unet_nomid", "unet_emoji"),
     "clip_text": ("clip_text_tiny",),

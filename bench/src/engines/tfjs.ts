@@ -87,7 +87,7 @@ export async function startTfjs(host: PeerHost): Promise<Engine> {
 
 /** Whether an input or output of this name lies in channels-last order here, and how it gets there. */
 function layout(work: Work, name: string): { there: readonly number[]; back: readonly number[] } | null {
-  if (!["conv", "groupNorm", "upsample", "unetBlock"].includes(work.op)) return null;
+  if (!["conv", "upsample", "unetBlock"].includes(work.op)) return null;
   if (/^d?w\d?$/.test(name)) return { there: OIHW_TO_HWIO, back: HWIO_TO_OIHW };
   return /^(x|y|dx|dy)$/.test(name) ? { there: NCHW_TO_NHWC, back: NHWC_TO_NCHW } : null;
 }
@@ -183,9 +183,13 @@ function build(tf: Tf, work: Work, t: Record<string, TfTensor>): (() => Outputs)
     }
     case "unetBlock":
       return rowsOf(["x", "g1", "b1", "w1", "g2", "b2", "w2"], (x, g1, b1, w1, g2, b2, w2) => {
-        const silu = (y: TfTensor): TfTensor => tf.mul(y, tf.sigmoid(y));
-        const middle = tf.conv2d(silu(groupNorm(tf, x!, g1!, b1!, work.groups)), w1!, 1, "same");
-        return tf.add(x!, tf.conv2d(silu(groupNorm(tf, middle, g2!, b2!, work.groups)), w2!, 1, "same"));
+        // The norm wants NCHW and the convolution NHWC: two transpositions cost less than the norm in the other order.
+        const activated = (y: TfTensor, g: TfTensor, b: TfTensor): TfTensor => {
+          const normed = groupNorm(tf, tf.transpose(y, NHWC_TO_NCHW), g, b, work.groups);
+          return tf.transpose(tf.mul(normed, tf.sigmoid(normed)), NCHW_TO_NHWC);
+        };
+        const middle = tf.conv2d(activated(x!, g1!, b1!), w1!, 1, "same");
+        return tf.add(x!, tf.conv2d(activated(middle, g2!, b2!), w2!, 1, "same"));
       });
     default:
       return null;
@@ -211,13 +215,14 @@ function normalize(tf: Tf, x: TfTensor, weight: TfTensor, bias: TfTensor, axes: 
   return tf.add(tf.mul(tf.mul(tf.sub(x, mean), tf.rsqrt(tf.add(variance, 1e-5))), weight), bias);
 }
 
-/** x [n, h, w, c]. */
+/** x [n, c, h, w]: statistics over the last axis of [n, groups, rest], which its reductions are four times faster at than at NHWC's. */
 function groupNorm(tf: Tf, x: TfTensor, weight: TfTensor, bias: TfTensor, groups: number): TfTensor {
-  const [n, h, w, c] = x.shape as [number, number, number, number];
-  const size = c / groups;
-  const grouped = tf.reshape(x, [n, h * w, groups, size]);
-  const by = (v: TfTensor): TfTensor => tf.reshape(v, [1, 1, groups, size]);
-  return tf.reshape(normalize(tf, grouped, by(weight), by(bias), [1, 3]), x.shape);
+  const [n, c, h, w] = x.shape as [number, number, number, number];
+  const grouped = tf.reshape(x, [n, groups, (c / groups) * h * w]);
+  const { mean, variance } = tf.moments(grouped, [2], true);
+  const normed = tf.reshape(tf.mul(tf.sub(grouped, mean), tf.rsqrt(tf.add(variance, 1e-5))), x.shape);
+  const by = (v: TfTensor): TfTensor => tf.reshape(v, [1, c, 1, 1]);
+  return tf.add(tf.mul(normed, by(weight)), by(bias));
 }
 
 function gelu(tf: Tf, x: TfTensor): TfTensor {

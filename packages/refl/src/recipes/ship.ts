@@ -17,10 +17,7 @@ export interface ShipRecipe {
   readonly classifier: { readonly steps: number; readonly batchSize: number; readonly lr: number };
 }
 
-/**
- * What made the folders in `assets/models`. The weights there are older than some kernels: a change of a kernel's order of additions changes
- * the bits that a recipe gives, and the folders have to be made anew to match it.
- */
+/** What made the folders in `assets/models`: a change of a kernel's order of additions changes the bits that a recipe gives, and the folders have to be made anew. */
 export const SHIP_RECIPES: Readonly<Record<string, ShipRecipe>> = {
   shapes16: {
     seed: 1,

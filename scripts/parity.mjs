@@ -50,7 +50,16 @@ const cases = PARITY_CASES.filter((item) => options.only?.includes(item.name) ??
 const started = performance.now();
 const printed = (value) => value.toExponential(1);
 console.log(`${"model".padEnd(34)} ${"what".padEnd(40)} difference  bar`);
-const done = await run(cases, join(tests, "golden", "parity"), ({ rows, seconds, peakBytes, parameters, tensors }) => {
+/** Written after every case, so that a run that is broken off leaves what it measured. */
+function write(content) {
+  if (options.json) writeFileSync(options.json, `${JSON.stringify(content, null, 2)}\n`);
+}
+
+const finished = [];
+const done = await run(cases, join(tests, "golden", "parity"), (result) => {
+  const { rows, seconds, peakBytes, parameters, tensors } = result;
+  finished.push(result);
+  write({ results: finished });
   for (const { model, what, difference, bar, ok, worst } of rows) {
     const where = worst && !ok ? ` (${worst})` : "";
     console.log(
@@ -68,5 +77,5 @@ const seconds = (performance.now() - started) / 1000;
 console.log(
   `${rows.length - failed} of ${rows.length} within their bars in ${seconds.toFixed(0)} s on ${done.adapter}`,
 );
-if (options.json) writeFileSync(options.json, `${JSON.stringify({ ...done, seconds }, null, 2)}\n`);
+write({ ...done, seconds });
 process.exit(failed ? 1 : 0);

@@ -17,8 +17,10 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import diffusers
 import numpy as np
+import peft
 import torch
 from diffusers.loaders import single_file_utils
+from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
 from huggingface_hub import save_torch_state_dict
 from safetensors.torch import save_file
 
@@ -28,6 +30,11 @@ NAMES = {
     torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
 }
 ORDINARY = list(NAMES)[:10]
+LORA_ODD = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+LORA_UNET = {
+    "sample_size": 8, "block_out_channels": (4, 8), "layers_per_block": 1, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), "cross_attention_dim": 4, "norm_num_groups": 2, "attention_head_dim": 2,
+}
 
 
 def numbers(shape, dtype=torch.float32, first=0):
@@ -164,6 +171,33 @@ def ldm_names():
     return "\n".join(sorted(lines)) + "\n"
 
 
+def lora():
+    """Adapters of rank 2 on half of a small UNet's attention, rank 3 on one layer, as diffusers saves them and as it converts them for kohya."""
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(**LORA_UNET)
+    config = peft.LoraConfig(
+        r=2, lora_alpha=3, target_modules=["attn1.to_q", "attn2.to_k", "to_out.0"], rank_pattern={"^" + LORA_ODD: 3}, alpha_pattern={"^" + LORA_ODD: 5},
+    )
+    unet.add_adapter(config)
+    state = peft.get_peft_model_state_dict(unet)
+    state = {key: numbers(value.shape, first=i) / 8 for i, (key, value) in enumerate(sorted(state.items()))}
+    peft.set_peft_model_state_dict(unet, state)
+    diffusers.StableDiffusionPipeline.save_lora_weights(
+        FOLDER, unet_lora_layers=state, weight_name="lora_diffusers.safetensors", unet_lora_adapter_metadata=unet.peft_config["default"].to_dict(),
+    )
+    kohya = convert_state_dict_to_kohya({f"unet.{key}": value for key, value in state.items()})
+    for key in list(kohya):
+        if key.endswith(".alpha"):
+            kohya[key] = torch.tensor(5.0 if key == f"lora_unet_{LORA_ODD.replace('.', '_')}.alpha" else 3.0)
+    save_file(kohya, FOLDER / "lora_kohya.safetensors")
+    layers = {}
+    for key, value in state.items():
+        path, part = key.removesuffix(".weight").rsplit(".", 1)
+        layer = layers.setdefault(path, {"alpha": 5 if path == LORA_ODD else 3})
+        layer["down" if part == "lora_A" else "up"] = {"shape": list(value.shape), "values": value.flatten().tolist()}
+    return layers
+
+
 def main():
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
@@ -211,6 +245,7 @@ def main():
     save_file({"weight": torch.zeros(2, dtype=torch.float8_e4m3fn)}, FOLDER / "float8.safetensors")
     expected["float8.safetensors"] = {"refused": "fewer than 16 bits"}
 
+    (FOLDER / "lora.json").write_text(json.dumps({"unet": LORA_UNET, "layers": lora()}, separators=(",", ":")) + "\n")
     (FOLDER / "ldm_names.tsv").write_text(ldm_names())
     (FOLDER / "expected.json").write_text(json.dumps(expected, separators=(",", ":")).replace('},"', '},\n"') + "\n")
     for file in FOLDER.rglob("*.*"):

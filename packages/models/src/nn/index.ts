@@ -16,7 +16,15 @@ export {
   zerosInit,
 } from "./init.ts";
 export { Linear, type LinearOptions } from "./linear.ts";
-export { ATTENTION_PROJECTIONS, addLora, LoraAdapters, LoraLayer, type LoraOptions } from "./lora.ts";
+export {
+  ATTENTION_PROJECTIONS,
+  addLora,
+  LoraAdapters,
+  LoraLayer,
+  type LoraOptions,
+  loadLora,
+  loraPaths,
+} from "./lora.ts";
 export { type LoadOptions, type LoadReport, Module, type StateValue } from "./module.ts";
 export { GroupNorm, LayerNorm, unitRows } from "./norm.ts";
 export { currentRandom, namedStream, withRandom } from "./random.ts";

@@ -1,6 +1,7 @@
 /** Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) on linear layers, under PEFT's names. */
 import { noGrad } from "@refl/autograd";
-import { DataError, scope, type Tensor } from "@refl/tensor";
+import { CheckpointError, DataError, type Device, scope, type Tensor } from "@refl/tensor";
+import type { LoraLayerWeights, LoraWeights } from "../formats/lora.ts";
 import { zerosInit } from "./init.ts";
 import { Linear } from "./linear.ts";
 import { Module } from "./module.ts";
@@ -20,13 +21,18 @@ export const ATTENTION_PROJECTIONS: RegExp = /\.(to_q|to_k|to_v|to_out\.0)$/;
 export class LoraLayer extends Module<[x: Tensor], Tensor> {
   readonly lora_A: Linear;
   readonly lora_B: Linear;
-  readonly scale: number;
+  readonly alpha: number;
 
-  constructor(inFeatures: number, outFeatures: number, rank: number, scale: number) {
+  constructor(inFeatures: number, outFeatures: number, rank: number, alpha: number) {
     super();
     this.lora_A = new Linear(inFeatures, rank, { bias: false });
     this.lora_B = new Linear(rank, outFeatures, { bias: false, weightInit: zerosInit });
-    this.scale = scale;
+    this.alpha = alpha;
+  }
+
+  /** alpha / rank. */
+  get scale(): number {
+    return this.alpha / this.lora_A.outFeatures;
   }
 
   protected override compute(x: Tensor): Tensor {
@@ -68,7 +74,50 @@ export class LoraAdapters extends Module<[], void> {
     for (const { layer, adapter } of this.#layers.values()) if (layer.adapter === adapter) layer.adapter = null;
   }
 
+  /** Reads all adapters back, for `writeLora`. */
+  async weights(dtype: "F32" | "F16" | "BF16" = "F32"): Promise<LoraWeights> {
+    const entries = new Map((await this.entries(dtype)).map((entry) => [entry.name, entry]));
+    return new Map(
+      [...this.#layers].map(([path, { adapter }]): [string, LoraLayerWeights] => [
+        path,
+        {
+          down: entries.get(`${path}.lora_A.weight`)!,
+          up: entries.get(`${path}.lora_B.weight`)!,
+          alpha: adapter.alpha,
+        },
+      ]),
+    );
+  }
+
   protected override compute(): void {}
+}
+
+/** Paths of the linear layers of a model, which are what adapters can be put on. */
+export function loraPaths(model: Module<never[], unknown>): string[] {
+  return [...model.namedModules()].filter(([, module]) => module instanceof Linear).map(([path]) => path);
+}
+
+/**
+ * Puts adapters from a file (`readLora`) on the layers of `model` that they name, each with its own rank and alpha.
+ * @throws CheckpointError when the model has no such linear layer or a matrix has another shape
+ */
+export function loadLora(model: Module<never[], unknown>, weights: LoraWeights, device: Device): LoraAdapters {
+  const linear = new Map([...model.namedModules()]);
+  const layers = new Map<string, { layer: Linear; adapter: LoraLayer }>();
+  for (const [path, { down, alpha }] of weights) {
+    const layer = linear.get(path);
+    if (!(layer instanceof Linear)) throw new CheckpointError("lora", `the model has no linear layer ${path}`);
+    const rank = down.shape[0]!;
+    layers.set(path, { layer, adapter: new LoraLayer(layer.inFeatures, layer.outFeatures, rank, alpha) });
+  }
+  const adapters = new LoraAdapters(layers);
+  const state = [...weights].flatMap(([path, { down, up }]): [string, typeof down][] => [
+    [`${path}.lora_A.weight`, down],
+    [`${path}.lora_B.weight`, up],
+  ]);
+  adapters.loadStateDict(new Map(state), { device, file: "lora" });
+  for (const { layer, adapter } of layers.values()) layer.adapter = adapter;
+  return adapters;
 }
 
 /**
@@ -82,7 +131,7 @@ export function addLora(model: Module<never[], unknown>, options: LoraOptions): 
   const layers = new Map<string, { layer: Linear; adapter: LoraLayer }>();
   for (const [path, layer] of model.namedModules()) {
     if (!(layer instanceof Linear) || !targets.test(path)) continue;
-    const adapter = new LoraLayer(layer.inFeatures, layer.outFeatures, rank, alpha / rank);
+    const adapter = new LoraLayer(layer.inFeatures, layer.outFeatures, rank, alpha);
     layer.adapter = adapter;
     layers.set(path, { layer, adapter });
   }

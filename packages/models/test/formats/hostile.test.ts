@@ -113,7 +113,8 @@ it.each(["types.pt", "deflated.pt", "zip64.pt", "legacy_views.pth", "types.safet
   "%s cut anywhere is refused",
   async (name) => {
     const bytes = golden(name);
-    for (let length = 0; length < bytes.length; length++) {
+    const ends = 192;
+    for (let length = 0; length < bytes.length; length += length < ends || bytes.length - length < ends ? 1 : 5) {
       const error: unknown = await readAll(bytes.subarray(0, length)).then(
         () => `${length} of ${bytes.length} bytes were taken for whole`,
         (cause: unknown) => cause,

@@ -2,7 +2,7 @@
  * `pnpm parity [--full] [--only NAME]… [--json FILE]`: models on seeded weights against PyTorch's results (docs/testing.md). Without `--full`, the autoencoders
  * alone. Prints a line for every activation, output and gradient; ends with 1 when one is beyond its bar.
  */
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
@@ -47,6 +47,12 @@ const unknown = options.only?.find((name) => !PARITY_CASES.some((item) => item.n
 if (unknown) usage(`no case ${unknown}; known: ${PARITY_CASES.map(({ name }) => name).join(", ")}`);
 const cases = PARITY_CASES.filter((item) => options.only?.includes(item.name) ?? (options.full || item.quick));
 
+const golden = join(tests, "golden", "parity");
+const lacking = cases.filter(({ name }) => !existsSync(join(golden, `${name}.safetensors`)));
+const present = cases.filter((item) => !lacking.includes(item));
+for (const { name, title } of lacking)
+  console.log(`${title}: no golden file ${name}.safetensors; make it with reference/make_parity.py`);
+
 const started = performance.now();
 const printed = (value) => value.toExponential(1);
 console.log(`${"model".padEnd(34)} ${"what".padEnd(40)} difference  bar`);
@@ -56,7 +62,7 @@ function write(content) {
 }
 
 const finished = [];
-const done = await run(cases, join(tests, "golden", "parity"), (result) => {
+const done = await run(present, golden, (result) => {
   const { rows, seconds, peakBytes, parameters, tensors } = result;
   finished.push(result);
   write({ results: finished });
@@ -78,4 +84,4 @@ console.log(
   `${rows.length - failed} of ${rows.length} within their bars in ${seconds.toFixed(0)} s on ${done.adapter}`,
 );
 write({ ...done, seconds });
-process.exit(failed ? 1 : 0);
+process.exit(failed || lacking.length ? 1 : 0);

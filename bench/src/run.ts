@@ -177,6 +177,7 @@ function toRow(spec: RowSpec, entrants: readonly Entrant[], timings: readonly Ti
     peersMs,
     checked: refl !== undefined,
     madMs,
+    work: spec.work,
     errors,
     ...(onCpu && { cpuMs, cpuMadMs }),
     ...(refl !== undefined && { roofline: least / seconds }),

@@ -61,6 +61,7 @@ function refl(device: Device): Run<unknown> {
     pretrainingBatchSize: 8,
     lambda: 0.2,
     pretrainingWeight: 3,
+    rewardNoise: 0.3,
     window: 1,
     samplerSteps: 10,
     lora: null,

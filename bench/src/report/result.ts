@@ -1,5 +1,6 @@
 /** What a run of the benchmark writes down. */
 import { geomean } from "../stats.ts";
+import type { Work } from "../work.ts";
 
 export interface Row {
   readonly name: string;
@@ -18,6 +19,8 @@ export interface Row {
   /** Median CPU milliseconds of the driver's threads, by engine; only on software adapters. */
   readonly cpuMs?: Readonly<Record<string, number>>;
   readonly cpuMadMs?: Readonly<Record<string, number>>;
+  /** What is computed, for scripts that time the same elsewhere; absent where that is no single function. */
+  readonly work?: Work;
   /** Largest relative error against float64, by engine. */
   readonly errors?: Readonly<Record<string, number>>;
   /** Share of the roofline min(peak FLOP/s, FLOPs / bytes · peak bytes/s) that this engine reaches. */

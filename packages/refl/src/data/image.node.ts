@@ -1,9 +1,10 @@
 /** Pictures from files on Node: PNG, JPEG and WebP, told apart by their first bytes. */
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { type PillowImage, pillowChannels } from "@refl/models";
 import { DataError } from "@refl/tensor";
 import type { RgbImage } from "../io/grid.ts";
-import { decodePng } from "../io/png.node.ts";
+import { decodePng, decodePngPixels } from "../io/png.node.ts";
 
 type Decoder = (bytes: ArrayBuffer) => Promise<ImageData>;
 
@@ -52,7 +53,7 @@ async function decodeWith(
   format: string,
   bytes: Uint8Array,
   file: string,
-): Promise<RgbImage> {
+): Promise<PillowImage> {
   const scope = globalThis as { ImageData?: unknown };
   scope.ImageData ??= PlainImageData;
   const decode = await load();
@@ -64,24 +65,40 @@ async function decodeWith(
     throw new DataError(file, 0, "", `damaged ${format}: ${reason}`);
   }
   const { width, height, data } = image;
-  const rgb = new Uint8Array(width * height * 3);
-  for (let i = 0, j = 0; j < rgb.length; i += 4, j += 3) {
-    const alpha = data[i + 3]!;
-    for (let c = 0; c < 3; c++) rgb[j + c] = Math.round((data[i + c]! * alpha + 255 * (255 - alpha)) / 255);
-  }
-  return { width, height, rgb };
+  const rgba = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const opaque = rgba.every((value, i) => i % 4 !== 3 || value === 255);
+  return opaque
+    ? { mode: "RGB", width, height, data: rgba.filter((_, i) => i % 4 !== 3) }
+    : { mode: "RGBA", width, height, data: rgba };
 }
 
 const startsWith = (bytes: Uint8Array, ascii: string, at = 0): boolean =>
   [...ascii].every((character, i) => bytes[at + i] === character.charCodeAt(0));
 
-/** Decodes a PNG, JPEG or WebP to 8-bit RGB; transparency is laid over white. DataError names `file` when it is damaged or of another format. */
-export async function decodeImage(bytes: Uint8Array, file: string): Promise<RgbImage> {
+/**
+ * Decodes a PNG, JPEG or WebP to bytes in the mode that Pillow would have them in, for `pillowSquare`; PNGs of 16 bits are scaled to 8.
+ * DataError names `file` when it is damaged or of another format.
+ */
+export async function decodePixels(bytes: Uint8Array, file: string): Promise<PillowImage> {
   if (bytes.length === 0) throw new DataError(file, 0, "", "is empty");
-  if (startsWith(bytes, "\x89PNG")) return decodePng(bytes, file);
+  if (startsWith(bytes, "\x89PNG")) return decodePngPixels(bytes, file);
   if (startsWith(bytes, "\xff\xd8\xff")) return decodeWith(jpegDecoder, "JPEG", bytes, file);
   if (startsWith(bytes, "RIFF") && startsWith(bytes, "WEBP", 8)) return decodeWith(webpDecoder, "WebP", bytes, file);
   throw new DataError(file, 0, "", "is neither PNG nor JPEG nor WebP, the formats that can be read");
+}
+
+/** Decodes a PNG, JPEG or WebP to 8-bit RGB; transparency is laid over white. DataError names `file` when it is damaged or of another format. */
+export async function decodeImage(bytes: Uint8Array, file: string): Promise<RgbImage> {
+  if (startsWith(bytes, "\x89PNG")) return decodePng(bytes, file);
+  const { mode, width, height, data } = await decodePixels(bytes, file);
+  if (mode === "RGB") return { width, height, rgb: data };
+  const channels = pillowChannels(mode);
+  const rgb = new Uint8Array(width * height * 3);
+  for (let i = 0, j = 0; j < rgb.length; i += channels, j += 3) {
+    const alpha = data[i + 3]!;
+    for (let c = 0; c < 3; c++) rgb[j + c] = Math.round((data[i + c]! * alpha + 255 * (255 - alpha)) / 255);
+  }
+  return { width, height, rgb };
 }
 
 /** Reads a picture file. DataError when it cannot be opened, is damaged, or is of another format than PNG, JPEG and WebP. */

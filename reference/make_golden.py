@@ -19,6 +19,7 @@ MODULES = {
     "optimisers": ("optimisers", "clip_grad_norm"),
     "schedulers": ("schedulers", "scheduler_runs", "guidance"),
     "tokenizers": ("tokenizers",),
+    "aesthetic": ("aesthetic",),
     "preprocess": ("preprocess",),
     "random_numbers": ("torch_randn",),
     "unet": ("unet_tiny", "unet_nomid", "unet_emoji"),

@@ -1,4 +1,5 @@
 /** Models under the names and keys of their released checkpoints. */
+export { type AestheticConfig, AestheticPredictor } from "./aesthetic.ts";
 export { AutoencoderKL, autoencoderRename, type DiagonalGaussian, sampleGaussian } from "./autoencoder-kl.ts";
 export { type AutoencoderKLConfig, SD1_VAE_CONFIG } from "./autoencoder-kl-config.ts";
 export { AutoencoderTiny, type AutoencoderTinyConfig, taesdRename } from "./autoencoder-tiny.ts";

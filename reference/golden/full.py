@@ -59,8 +59,14 @@ def first(result):
     return result
 
 
+# Cases to run; empty for all.
+ONLY = set()
+
+
 def record(name, model, inputs, ids, points, forward, backward=True):
-    """Runs one case. `inputs` are shapes of unit noise, `points` paths of modules whose results are kept, `forward(inputs)` gives outputs by name."""
+    """Runs one case unless others are wanted. `inputs` are shapes of unit noise, `points` paths of modules whose results are kept, `forward(inputs)` gives outputs by name."""
+    if ONLY and name not in ONLY:
+        return
     start = time.perf_counter()
     drawn = {key: unit(f"{name}/input.{key}", shape) for key, shape in inputs.items()}
     for value in drawn.values():
@@ -226,7 +232,9 @@ def blip():
     def states(i):
         seen = torch.ones(i["tokens"].shape[:-1], dtype=torch.long)
         arguments = {"encoder_hidden_states": i["tokens"], "encoder_attention_mask": seen, "return_dict": True}
-        return {"states": language(i["input_ids"], attention_mask=i["attention_mask"], **arguments).last_hidden_state}
+        hidden = language(i["input_ids"], attention_mask=i["attention_mask"], **arguments).last_hidden_state
+        # Padding is not asked for: nn.Embedding would drop the gradient of its row.
+        return {"states": hidden * i["attention_mask"][..., None]}
 
     record("bert_med", language, {"tokens": (1, 197, 1024)}, texts, ["embeddings", *layers], states)
 

@@ -84,7 +84,7 @@ def shared_picture(path):
     image = Image.open(path)
     fitted = square(224)(image)
     array = np.asarray(fitted)
-    tensor = to_tensor(image.convert("RGB"))
+    tensor = to_tensor(image.convert("RGB")).double()
     interpolation = InterpolationMode.BICUBIC
     return {
         "size": image.size,

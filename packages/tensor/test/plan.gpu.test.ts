@@ -6,10 +6,12 @@ import {
   capture,
   constant,
   conv2d,
+  createDevice,
   type Device,
   DisposedError,
   keep,
   layerNorm,
+  OutOfMemoryError,
   PhiloxStream,
   Plan,
   ReplayedFunction,
@@ -21,7 +23,9 @@ import {
   softmax,
   Tensor,
   tensor,
+  zeros,
 } from "../src/index.ts";
+import { nodeHost } from "../src/node.ts";
 import { testDevice } from "./device.ts";
 
 let device: Device;
@@ -228,6 +232,24 @@ describe("what cannot be captured is refused", () => {
     using x = tensor(device, [1, 2]);
     using sum = x.sum();
     expect(await sum.item()).toBe(3);
+  });
+});
+
+describe("a plan that does not fit the budget", () => {
+  it("holds nothing, and a smaller one fits", async () => {
+    const small = await createDevice({ host: nodeHost(), memoryBudget: 2 ** 18 });
+    const state = keep(zeros(small, [16]));
+    const held = small.memory().inUse;
+    const make = (size: number) =>
+      capture(small, { x: { shape: [size] } }, ({ x }) => {
+        state.add_(x.slice(0, 0, 16));
+        return { y: x.exp().add(x.sin()).mul(x.cos()).sum() };
+      });
+    expect(() => make(2 ** 14)).toThrow(OutOfMemoryError);
+    expect(small.memory().inUse).toBe(held);
+    using plan = make(2 ** 10);
+    expect(await plan.replay({ x: new Float32Array(2 ** 10) }).y.item()).toBe(2 ** 10);
+    small.dispose();
   });
 });
 

@@ -46,7 +46,8 @@ export interface CaptureOptions {
  * Tensors of outside are used where they are: weights, moments and averages change with every replay. Tensors that `fn` leaves outside (with `keep`,
  * or a leaf's `grad`) live on and are written by every replay.
  *
- * A replay gives the same bits as running `fn`. Throws {@link CaptureError} when `fn` reads back, writes host values or captures itself; then nothing has run.
+ * A replay gives the same bits as running `fn`. Throws {@link CaptureError} when `fn` reads back, writes host values or captures itself, and {@link OutOfMemoryError} where
+ * its memory does not fit the budget; then nothing has run and nothing is held.
  */
 export function capture<const I extends InputSpecs, O extends Outputs>(
   device: Device,
@@ -56,13 +57,24 @@ export function capture<const I extends InputSpecs, O extends Outputs>(
 ): Plan<I, O> {
   const label = options.label ?? "plan";
   const tensors = makeInputs(device, inputs);
+  const undo: (() => void)[] = [() => disposeAll(tensors)];
   try {
     const { recording, result } = record(device, label, tensors, fn);
-    return new Plan(device, label, inputs, tensors, recording, result, fn, options.arena ?? null);
+    undo.push(() => {
+      recording.release();
+      disposeAll(result);
+    });
+    const arena = options.arena ?? device.createArena();
+    if (!options.arena) undo.push(() => arena.dispose());
+    return new Plan(device, label, inputs, tensors, recording, result, fn, arena, !options.arena);
   } catch (error) {
-    for (const tensor of Object.values(tensors)) tensor.dispose();
+    for (const step of undo) step();
     throw error;
   }
+}
+
+function disposeAll(tensors: Readonly<Record<string, Tensor>>): void {
+  for (const tensor of Object.values(tensors)) tensor.dispose();
 }
 
 /** A tensor for each input, which no scope owns. */
@@ -111,7 +123,7 @@ function record<I extends InputSpecs, O extends Outputs>(
     );
     return { recording, result: Object.freeze(kept) as O };
   } catch (error) {
-    for (const tensor of Object.values(kept)) tensor.dispose();
+    disposeAll(kept);
     throw error;
   }
 }
@@ -145,7 +157,8 @@ export class Plan<I extends InputSpecs, O extends Outputs> {
     recording: Recording,
     outputs: O,
     fn: CapturedFunction<I, O>,
-    arena: Arena | null,
+    arena: Arena,
+    ownsArena: boolean,
   ) {
     this.device = device;
     this.label = label;
@@ -156,8 +169,8 @@ export class Plan<I extends InputSpecs, O extends Outputs> {
     this.#fn = fn;
     this.steps = optimizeSteps(recording.steps);
     this.#placement = placeValues(this.steps);
-    this.#arena = arena ?? device.createArena();
-    this.#ownsArena = arena === null;
+    this.#arena = arena;
+    this.#ownsArena = ownsArena;
     this.#arena.reserve(this.#placement.layout.sizes);
     this.#parameters = uploadParameters(device, this.steps);
     if (device.debug === 1) device.log(summary(this.explain()));
@@ -197,7 +210,7 @@ export class Plan<I extends InputSpecs, O extends Outputs> {
   verify(): void {
     if (this.#disposed) throw new DisposedError(`plan ${this.label}`);
     const { recording, result } = record(this.device, this.label, this.#tensors, this.#fn);
-    for (const tensor of Object.values(result)) tensor.dispose();
+    disposeAll(result);
     const change = firstChange(this.#recording.steps, recording.steps);
     recording.release();
     if (change) throw new CaptureError(this.label, `the function no longer does what was captured: ${change}`);
@@ -221,7 +234,8 @@ export class Plan<I extends InputSpecs, O extends Outputs> {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#prepared = [];
-    for (const tensor of [...Object.values<Tensor>(this.#tensors), ...Object.values(this.outputs)]) tensor.dispose();
+    disposeAll(this.#tensors);
+    disposeAll(this.outputs);
     this.#recording.release();
     this.#parameters.storage.release();
     if (this.#ownsArena) this.#arena.dispose();

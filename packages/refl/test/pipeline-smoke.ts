@@ -10,9 +10,9 @@ import {
   tasteNamed,
   trainReflConfig,
   tuneArm,
-  weightsDigest,
 } from "@refl/refl";
 import { type AdapterIdentity, createDevice, type Device } from "@refl/tensor";
+import { weightsDigest } from "../src/jobs/digest.ts";
 
 /** What one host found. `values` are the pictures' rewards and the step's losses, which other hosts must find too. */
 export interface PipelineReport {
@@ -47,7 +47,7 @@ async function tryModels(device: Device, url: string, check: Check): Promise<num
   try {
     const rewards = await scorer.score(PROMPTS, rgb, 16);
     const others = await scorer.score([...PROMPTS.slice(1), PROMPTS[0]!], rgb, 16);
-    const mean = (list: readonly number[]): number => list.reduce((sum, x) => sum + x, 0) / list.length;
+    const mean = (list: Float32Array): number => list.reduce((sum, x) => sum + x, 0) / list.length;
     check("pictures fit their own prompts best", mean(rewards) > mean(others), { rewards, others });
     const before = await weightsDigest(pipeline.unet);
     const values = { task: "shapes16", reward: "given", steps: 1, batchSize: 2, pretrainingBatchSize: 2, lr: 1e-4 };

@@ -8,6 +8,7 @@ import {
   DDIMScheduler,
   Linear,
   loadModel,
+  loadTokenizer,
   type ModelFolder,
   PixelCodec,
   type RewardHead,
@@ -129,7 +130,7 @@ export async function rewardFromBlip(
     }),
   );
   blip.dispose();
-  return new ImageReward(device, model, await WordTokenizer.fromFolder(folder, "tokenizer"));
+  return new ImageReward(device, model, await loadTokenizer(folder));
 }
 
 /** A trained reward model with its tokenizer. Throws `CheckpointError`, also when the folder holds another kind of model. */
@@ -140,13 +141,13 @@ export async function loadRewardModel(folder: ModelFolder, device: Device): Prom
       "holds no reward model: expected config.json and model.safetensors, as `train reward` leaves them",
     );
   const model = await loadModel((config, file) => new BlipRewardModel(config, file), folder, device);
-  return new ImageReward(device, model.eval() as BlipRewardModel, await WordTokenizer.fromFolder(folder, "tokenizer"));
+  return new ImageReward(device, model.eval() as BlipRewardModel, await loadTokenizer(folder));
 }
 
 /** Writes a reward model with its tokenizer. */
 export async function saveRewardModel(scorer: ImageReward, folder: WritableModelFolder): Promise<void> {
   await saveModel(scorer.model, folder);
-  await (scorer.tokenizer as WordTokenizer).save(folder, "tokenizer");
+  await scorer.tokenizer.save(folder);
 }
 
 export const loadClassifier = (folder: ModelFolder, device: Device): Promise<ConvClassifier> =>

@@ -10,7 +10,7 @@ import type { JobContext } from "./context.ts";
 import { weightsDigest } from "./digest.ts";
 import { imageAt } from "./grids.ts";
 import { loadPipeline } from "./sampler.ts";
-import { unknownWords } from "./words.ts";
+import { cutTexts, unknownWords } from "./words.ts";
 
 /** A drawn picture with its record. */
 export interface DrawnPicture {
@@ -54,6 +54,7 @@ export async function* runSample(config: SampleConfig, context: JobContext): Run
     const hash = (await weightsDigest(pipeline.unet)).slice(0, HASH_DIGITS);
     yield { type: "stage-end", stage: "load", seconds: (performance.now() - start) / 1000 };
     yield* unknownWords(pipeline.tokenizer, prompts, "the model draws as if they were one word that it never saw");
+    yield* cutTexts(pipeline.tokenizer, prompts);
     const wanted = prompts.flatMap((prompt) =>
       Array.from({ length: count }, (_, k) => ({ prompt, seed: { seed, index: config.index + k } })),
     );

@@ -9,7 +9,7 @@ import { loadRewardModel } from "../models.ts";
 import { type ImageReward, tokenize } from "../scorers/image-reward.ts";
 import type { JobContext } from "./context.ts";
 import { inStage } from "./stage.ts";
-import { unknownWords } from "./words.ts";
+import { cutTexts, unknownWords } from "./words.ts";
 
 /** A picture to be scored, its prompt, and where it came from. */
 export interface ScoredInput {
@@ -64,6 +64,7 @@ async function* scoreAll(
   try {
     const prompts = pictures.map(({ prompt }) => prompt);
     yield* unknownWords(scorer.tokenizer, prompts, "the reward model reads them all as the same word");
+    yield* cutTexts(scorer.tokenizer, prompts);
     return yield* inStage("score", `${pictures.length} pictures`, {}, device, async function* (): Run<ScoredPicture[]> {
       const scored: ScoredPicture[] = [];
       for (let first = 0; first < pictures.length && !signal?.aborted; first += config.batchSize) {

@@ -1,5 +1,5 @@
-/** Words that a model's tokenizer does not know: told once, all of them. */
-import type { Tokenizer } from "@refl/models";
+/** What a tokenizer loses of texts, told once: words that it does not know, and texts longer than the model reads. */
+import { type Tokenizer, truncationWarning } from "@refl/models";
 import type { WarningEvent } from "../events.ts";
 
 /** Words named in a warning; a folder in another language has thousands. */
@@ -17,4 +17,10 @@ export function* unknownWords(
   const named = Array.from(unknown, (word) => `"${word}"`).slice(0, MOST);
   const more = unknown.size > MOST ? ` and ${unknown.size - MOST} more` : "";
   yield { type: "warning", message: `unknown words ${named.join(", ")}${more}: ${meaning}` };
+}
+
+/** A warning of texts that are longer than what the model reads of them. Nothing where none is. */
+export function* cutTexts(tokenizer: Tokenizer, texts: Iterable<string>): Generator<WarningEvent, void, void> {
+  const message = truncationWarning(tokenizer, [...new Set(texts)]);
+  if (message) yield { type: "warning", message };
 }

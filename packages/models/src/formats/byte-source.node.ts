@@ -24,10 +24,10 @@ export async function openFileSource(path: string, name: string = path): Promise
   return {
     name,
     size: stat.size,
-    async read(offset, length) {
+    async read(offset, length, into) {
       if (closed) throw new CheckpointError(name, "was closed before this read");
       checkRange(name, stat.size, offset, length);
-      const bytes = new Uint8Array(length);
+      const bytes = into && into.byteLength >= length ? into.subarray(0, length) : new Uint8Array(length);
       let done = 0;
       while (done < length) {
         const { bytesRead } = await handle.read(bytes, done, length - done, offset + done).catch(fail);

@@ -8,9 +8,10 @@ export interface ByteSource {
   readonly size: number;
   /**
    * The `length` bytes from `offset` on, exactly. The result may share memory with the source: do not write to it.
+   * @param into where the bytes may be put if they fit, to spare the memory of a new array; the result is then a view of its beginning
    * @throws CheckpointError when the range is not inside the file or the file cannot be read.
    */
-  read(offset: number, length: number): Promise<Uint8Array>;
+  read(offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
   /** Gives back what the source holds open. Safe to call twice. */
   close(): Promise<void>;
 }

@@ -24,9 +24,10 @@ export interface Checkpoint {
   shapes(): Map<string, readonly number[]>;
   /**
    * Reads one tensor, row-major and little-endian.
+   * @param into where the bytes may be put if they fit; the entry is then valid until `into` is used again
    * @throws CheckpointError when the file has no such tensor, is damaged or cannot be read.
    */
-  read(name: string): Promise<TensorEntry>;
+  read(name: string, into?: Uint8Array): Promise<TensorEntry>;
   /** All tensors, one at a time. */
   entries(): AsyncGenerator<TensorEntry>;
   /** Closes the file. Safe to call twice. */
@@ -40,16 +41,16 @@ export interface CheckpointParts {
   readonly metadata: ReadonlyMap<string, string>;
   readonly tensors: ReadonlyMap<string, TensorHeader>;
   /** The bytes of a tensor that `tensors` has. */
-  readonly read: (header: TensorHeader) => Promise<Uint8Array>;
+  readonly read: (header: TensorHeader, into?: Uint8Array) => Promise<Uint8Array>;
   readonly close: () => Promise<void>;
 }
 
 /** A {@link Checkpoint} of its parts. */
 export function makeCheckpoint({ name: file, format, metadata, tensors, read, close }: CheckpointParts): Checkpoint {
-  const readEntry = async (name: string): Promise<TensorEntry> => {
+  const readEntry = async (name: string, into?: Uint8Array): Promise<TensorEntry> => {
     const header = tensors.get(name);
     if (!header) throw new CheckpointError(file, `has no tensor ${JSON.stringify(name)}`, { missing: [name] });
-    return { name, dtype: header.dtype, shape: header.shape, bytes: await read(header) };
+    return { name, dtype: header.dtype, shape: header.shape, bytes: await read(header, into) };
   };
   return {
     name: file,

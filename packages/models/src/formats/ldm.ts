@@ -126,7 +126,7 @@ function renamed(checkpoint: Checkpoint, parts: ReadonlyMap<string, Source>): Ch
     format: checkpoint.format,
     metadata: checkpoint.metadata,
     tensors: new Map(headers),
-    read: async ({ name }) => (await checkpoint.read(parts.get(name)!.from)).bytes,
+    read: async ({ name }, into) => (await checkpoint.read(parts.get(name)!.from, into)).bytes,
     close: () => checkpoint.close(),
   });
 }

@@ -116,8 +116,8 @@ export function withCheckpointOptions(checkpoint: Checkpoint, options: Checkpoin
     ...checkpoint,
     tensors,
     close: () => checkpoint.close(),
-    async read({ name }) {
-      const { dtype, bytes } = await checkpoint.read(prefix + name);
+    async read({ name }, into) {
+      const { dtype, bytes } = await checkpoint.read(prefix + name, into);
       const bad = finite ? firstNonFinite(bytes, dtype) : -1;
       if (bad >= 0) {
         throw new CheckpointError(

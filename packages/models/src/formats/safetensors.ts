@@ -77,11 +77,11 @@ export class SafetensorsFile implements Checkpoint {
    * Reads one tensor.
    * @throws CheckpointError when the file has no such tensor or cannot be read.
    */
-  async read(name: string): Promise<TensorEntry> {
+  async read(name: string, into?: Uint8Array): Promise<TensorEntry> {
     const info = this.tensors.get(name);
     if (!info)
       throw new CheckpointError(this.source.name, `has no tensor ${JSON.stringify(name)}`, { missing: [name] });
-    const bytes = await readExactly(this.source, info.byteOffset, info.byteLength);
+    const bytes = await readExactly(this.source, info.byteOffset, info.byteLength, into);
     return { name, dtype: info.dtype, shape: info.shape, bytes };
   }
 
@@ -96,8 +96,8 @@ export class SafetensorsFile implements Checkpoint {
   }
 }
 
-async function readExactly(source: ByteSource, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = await source.read(offset, length);
+async function readExactly(source: ByteSource, offset: number, length: number, into?: Uint8Array): Promise<Uint8Array> {
+  const bytes = await source.read(offset, length, into);
   if (bytes.byteLength !== length) {
     throw new CheckpointError(source.name, `${length} bytes from ${offset} on were asked, ${bytes.byteLength} came`);
   }

@@ -40,7 +40,7 @@ export async function openShardedCheckpoint(
       format: "sharded",
       metadata: new Map([...shards.values()].flatMap(({ metadata }) => [...metadata])),
       tensors: new Map([...places].map(([name, shard]): [string, TensorHeader] => [name, shard.tensors.get(name)!])),
-      read: async ({ name }) => (await places.get(name)!.read(name)).bytes,
+      read: async ({ name }, into) => (await places.get(name)!.read(name, into)).bytes,
       close,
     });
     return withCheckpointOptions(whole, options);

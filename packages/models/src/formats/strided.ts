@@ -27,18 +27,18 @@ function isRowMajor({ shape, strides }: StridedView): boolean {
   return true;
 }
 
+/** Gives `length` bytes of a storage from byte `offset` on, in `into` where that is given and long enough. */
+export type StorageReader = (offset: number, length: number, into?: Uint8Array) => Promise<Uint8Array>;
+
 /**
- * The elements of a view in row-major order. `read` gives `length` bytes of the storage from byte `offset` on; a contiguous view is one read.
+ * The elements of a view in row-major order; a contiguous view is one read, for which `into` is handed on.
  * Sizes and strides must be non-negative integers and lie inside the storage.
  */
-export async function readStrided(
-  view: StridedView,
-  read: (offset: number, length: number) => Promise<Uint8Array>,
-): Promise<Uint8Array> {
+export async function readStrided(view: StridedView, read: StorageReader, into?: Uint8Array): Promise<Uint8Array> {
   const { shape, elementSize, offset } = view;
   const count = shape.reduce((product, size) => product * size, 1);
   if (count === 0) return new Uint8Array(0);
-  if (isRowMajor(view)) return read(offset * elementSize, count * elementSize);
+  if (isRowMajor(view)) return read(offset * elementSize, count * elementSize, into);
   const out = new Uint8Array(count * elementSize);
   const outStrides = shape.map((_, i) => shape.slice(i + 1).reduce((product, size) => product * size, 1));
   await gather(view, outStrides, 0, out, read);
@@ -51,7 +51,7 @@ async function gather(
   outStrides: readonly number[],
   outOffset: number,
   out: Uint8Array,
-  read: (offset: number, length: number) => Promise<Uint8Array>,
+  read: StorageReader,
 ): Promise<void> {
   const { shape, strides, offset, elementSize } = view;
   const span = viewSpan(view);

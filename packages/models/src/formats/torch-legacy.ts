@@ -103,10 +103,10 @@ export async function openTorchLegacy(source: ByteSource, options: TorchOptions 
     format: "torch-legacy",
     metadata,
     tensors: new Map(sorted.map(([name, { dtype, shape }]) => [name, { name, dtype, shape }])),
-    read: ({ name }) => {
+    read: ({ name }, into) => {
       const tensor = found.get(name)!;
       const begin = place(tensor.storage.key) + tensor.storage.byteOffset;
-      return readStrided(tensor, (offset, length) => source.read(begin + offset, length));
+      return readStrided(tensor, (offset, length, into) => source.read(begin + offset, length, into), into);
     },
     close: () => source.close(),
   });

@@ -58,10 +58,11 @@ export async function openTorchZip(source: ByteSource, options: TorchOptions = {
     format: script ? "torch-script" : "torch-zip",
     metadata,
     tensors: new Map(sorted.map(([name, { dtype, shape }]) => [name, { name, dtype, shape }])),
-    read: ({ name }) => {
+    read: ({ name }, into) => {
       const tensor = found.get(name)!;
       const entry = storages.get(tensor.storage.key)!;
-      return readStrided(tensor, (offset, length) => zip.read(entry, tensor.storage.byteOffset + offset, length));
+      const begin = tensor.storage.byteOffset;
+      return readStrided(tensor, (offset, length, into) => zip.read(entry, begin + offset, length, into), into);
     },
     close: () => source.close(),
   });

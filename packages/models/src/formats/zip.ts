@@ -44,16 +44,21 @@ export class ZipArchive {
 
   /**
    * The `length` bytes of an entry's content from `offset` on. A stored entry is read there and nowhere else; a deflated one is inflated from
-   * its beginning, in pieces, up to the last byte asked.
+   * its beginning, in pieces, up to the last byte asked. `into` as of {@link ByteSource}.
    * @throws CheckpointError naming the entry when the range is not inside it, its local header disagrees, or its data is damaged.
    */
-  async read(entry: ZipEntry, offset = 0, length: number = entry.size - offset): Promise<Uint8Array> {
+  async read(
+    entry: ZipEntry,
+    offset = 0,
+    length: number = entry.size - offset,
+    into?: Uint8Array,
+  ): Promise<Uint8Array> {
     if (offset < 0 || length < 0 || length > entry.size - offset) {
       this.#fail(entry, `bytes ${offset} to ${offset + length} were asked, it has ${entry.size}`);
     }
     if (length === 0) return new Uint8Array(0);
     const start = await this.#dataOffset(entry);
-    if (!entry.deflated) return this.source.read(start + offset, length);
+    if (!entry.deflated) return this.source.read(start + offset, length, into);
     return this.#inflate(entry, start, offset, length);
   }
 

@@ -1,9 +1,9 @@
 /** The base of all layers and models: weights and children found in fields, PyTorch's state-dict names, scopes around each call. */
 import type { Parameter } from "@refl/autograd";
-import { CheckpointError, type Device, ReflError, type Shape, scope, Tensor } from "@refl/tensor";
+import { CheckpointError, type Device, numel, ReflError, type Shape, scope, Tensor } from "@refl/tensor";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { entryToFloat32, float32Entry } from "../formats/entries.ts";
-import type { TensorEntry } from "../formats/safetensors.ts";
+import { dtypeSize, type TensorEntry } from "../formats/safetensors.ts";
 import { type MatchOptions, matchStateDict } from "../formats/state-dict.ts";
 import { Constant } from "./constant.ts";
 import { readTensors } from "./read.ts";
@@ -156,8 +156,14 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
     const file = options.file ?? source.name;
     const slots = new Map(this.namedSlots());
     const match = matchStateDict(file, this.shapes(), source.shapes(), options);
+    // One buffer for all: fresh memory costs more than the reading.
+    const sizes = [...match.matched.values()].map((stored) => {
+      const { dtype, shape } = source.tensors.get(stored)!;
+      return dtypeSize(dtype) * numel(shape);
+    });
+    const buffer = new Uint8Array(Math.max(0, ...sizes));
     for (const [key, stored] of match.matched) {
-      const value = hostOrDevice(stored, await source.read(stored));
+      const value = hostOrDevice(stored, await source.read(stored, buffer));
       setSlot(slots.get(key)!, key, value, options.device, file);
     }
     this.#fillMissing(slots, match.missing, options.device, options);

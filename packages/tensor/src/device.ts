@@ -184,7 +184,7 @@ export class Device {
   }
 
   /** Writes host bytes, in order with the dispatches around it. Throws {@link CaptureError} inside a captured function. */
-  write(storage: Storage, offset: number, bytes: ArrayBuffer): void {
+  write(storage: Storage, offset: number, bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): void {
     this.#recording?.refuse(
       "host values are written, which would be frozen in the plan: pass them as an input, or, where they never change, make them with constant()",
     );

@@ -147,13 +147,13 @@ export class CommandStream {
   }
 
   /** Writes host bytes into a buffer, after everything encoded so far. */
-  write(to: PooledBuffer, offset: number, bytes: ArrayBuffer): void {
+  write(to: PooledBuffer, offset: number, bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): void {
     this.flush();
     const whole = bytes.byteLength & ~3;
     if (whole) this.#gpu.queue.writeBuffer(to.gpu, offset, bytes, 0, whole);
     if (whole < bytes.byteLength) {
       const tail = new Uint8Array(4);
-      tail.set(new Uint8Array(bytes, whole));
+      tail.set(bytes instanceof ArrayBuffer ? new Uint8Array(bytes, whole) : bytes.subarray(whole));
       this.#gpu.queue.writeBuffer(to.gpu, offset + whole, tail);
     }
   }

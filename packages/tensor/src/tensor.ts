@@ -228,7 +228,11 @@ export class Tensor {
         [this.shape, [values.length]],
         "needs as many values as elements of a contiguous tensor",
       );
-    const bytes = encode(values, this.dtype);
+    // The queue takes the bytes at once, so f32 needs no copy.
+    const bytes =
+      this.dtype === "f32" && values instanceof Float32Array
+        ? new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength)
+        : encode(values, this.dtype);
     const at = this.offset * BYTES[this.dtype];
     if (at % 4 === 0 && bytes.byteLength % 4 === 0) {
       this.device.write(this.storage, at, bytes);

@@ -23,7 +23,7 @@ interface Ort {
 
 export async function startOrt(host: PeerHost): Promise<Engine> {
   const device = await host.device();
-  copySharedViews(device.queue);
+  copySharedViews();
   const ort = (await host.load("ort.webgpu.bundle.min.mjs")) as Ort;
   ort.env.wasm.wasmBinary = await host.bytes("ort-wasm-simd-threaded.asyncify.wasm");
   ort.env.wasm.numThreads = 1;
@@ -37,16 +37,17 @@ export async function startOrt(host: PeerHost): Promise<Engine> {
   };
 }
 
-/** Dawn in Node refuses views of shared memory, in which ONNX Runtime's heap may lie. */
-function copySharedViews(queue: GPUQueue): void {
-  const write = queue.writeBuffer.bind(queue);
-  queue.writeBuffer = (buffer, offset, data, start, size) => {
+/** Dawn in Node refuses views of shared memory, in which ONNX Runtime's heap lies: they are copied first. */
+function copySharedViews(): void {
+  const { prototype } = GPUQueue;
+  const write = prototype.writeBuffer;
+  prototype.writeBuffer = function (buffer, offset, data, start, size) {
     const shared = ArrayBuffer.isView(data) && !(data.buffer instanceof ArrayBuffer);
-    if (!shared) return write(buffer, offset, data as ArrayBuffer, start, size);
+    if (!shared) return write.call(this, buffer, offset, data as ArrayBuffer, start, size);
     const bytes = data as Uint8Array;
     const from = bytes.byteOffset + (start ?? 0) * (bytes.BYTES_PER_ELEMENT ?? 1);
     const length = size === undefined ? bytes.byteLength : size * (bytes.BYTES_PER_ELEMENT ?? 1);
-    return write(buffer, offset, new Uint8Array(bytes.buffer.slice(from, from + length) as unknown as ArrayBuffer));
+    return write.call(this, buffer, offset, new Uint8Array(bytes.buffer.slice(from, from + length)).slice());
   };
 }
 

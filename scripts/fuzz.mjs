@@ -100,10 +100,10 @@ for (const reader of readers) {
   const seconds = (performance.now() - started) / 1000;
   const again = (index) => `pnpm fuzz --reader ${reader} --seed ${seed} --first ${index} --count 1`;
   const hangs = report.hang === undefined ? 0 : 1;
-  const crashes = report.died === undefined ? (report.crashed ?? 0) : 1;
+  const crashes = report.died === undefined ? (report.crashes ?? 0) : 1;
   const extra = (report.peakBytes ?? 0) - (report.startBytes ?? 0);
   if (hangs || crashes || extra > memoryLimit) failed = true;
-  results.push({ reader, cases: count, seconds, crashes, hangs, extraBytes: extra, ...report });
+  results.push({ ...report, reader, cases: count, seconds, crashes, hangs, extraBytes: extra });
   if (hangs) console.log(`${reader}: case ${report.hang} hangs: ${again(report.hang)}`);
   else if (report.died !== undefined)
     console.log(`${reader}: case ${report.died}: ${report.error}: ${again(report.died)}`);
@@ -112,7 +112,7 @@ for (const reader of readers) {
       `${reader}: ${count} files, ${report.refused} refused, ${report.read} read, ${crashes} crashes, 0 hangs; slowest ${report.slowest.milliseconds.toFixed(0)} ms (case ${report.slowest.index}), at most ${(extra / 2 ** 20).toFixed(0)} MiB, ${seconds.toFixed(0)} s`,
     );
   }
-  for (const { index, error } of report.crashes ?? []) console.log(`  case ${index}: ${error}\n  ${again(index)}`);
+  for (const { index, error } of report.failures ?? []) console.log(`  case ${index}: ${error}\n  ${again(index)}`);
 }
 if (options.json) {
   writeFileSync(options.json, `${JSON.stringify({ seed, first, count, node: process.version, results }, null, 2)}\n`);

@@ -11,7 +11,7 @@ import {
   openWeights,
   writeSafetensors,
 } from "@refl/models";
-import { nodeFolder } from "@refl/models/node";
+import { nodeFolder, openFileSource } from "@refl/models/node";
 import { CheckpointError, DataError } from "@refl/tensor";
 import { describe, expect, it } from "vitest";
 
@@ -54,6 +54,20 @@ describe("options", () => {
     );
   });
 });
+
+it.each(["types.pt", "legacy_types.pth", "types.safetensors"])(
+  "puts tensors of %s into a buffer that is lent",
+  async (name) => {
+    const checkpoint = await openCheckpoint(await openFileSource(GOLDEN + name));
+    const buffer = new Uint8Array(64).fill(255);
+    const lent = await checkpoint.read("f32", buffer);
+    expect(lent.bytes.buffer).toBe(buffer.buffer);
+    const fresh = await checkpoint.read("f32", new Uint8Array(3));
+    expect(fresh.bytes.buffer).not.toBe(buffer.buffer);
+    expect(lent).toEqual(fresh);
+    await checkpoint.close();
+  },
+);
 
 describe("files that are no checkpoints", () => {
   it.each([

@@ -16,8 +16,8 @@ export interface FuzzReport {
   readonly read: number;
   readonly refused: number;
   /** At most 20 of them in full. */
-  readonly crashes: readonly { readonly index: number; readonly error: string }[];
-  readonly crashed: number;
+  readonly failures: readonly { readonly index: number; readonly error: string }[];
+  readonly crashes: number;
   readonly slowest: { readonly index: number; readonly milliseconds: number };
   readonly peakBytes: number;
   readonly startBytes: number;
@@ -33,8 +33,8 @@ async function main({ folder, reader: name, seed, first, count, progress }: Fuzz
   const reader = READERS.find((reader) => reader.name === name)!;
   const seeds = seedFiles(reader, folder);
   const counts = { read: 0, refused: 0 };
-  const crashes: { index: number; error: string }[] = [];
-  let crashed = 0;
+  const failures: { index: number; error: string }[] = [];
+  let crashes = 0;
   let slowest = { index: first, milliseconds: 0 };
   const startBytes = inUse();
   let peakBytes = startBytes;
@@ -44,15 +44,15 @@ async function main({ folder, reader: name, seed, first, count, progress }: Fuzz
     try {
       counts[await runCase(reader, seeds, seed, index)]++;
     } catch (error) {
-      crashed++;
-      if (crashes.length < 20)
-        crashes.push({ index, error: error instanceof Error ? `${error.stack}` : String(error) });
+      crashes++;
+      if (failures.length < 20)
+        failures.push({ index, error: error instanceof Error ? `${error.stack}` : String(error) });
     }
     const milliseconds = performance.now() - started;
     if (milliseconds > slowest.milliseconds) slowest = { index, milliseconds };
     if (index % 16 === 0 || milliseconds > 20) peakBytes = Math.max(peakBytes, inUse());
   }
-  return { ...counts, crashes, crashed, slowest, peakBytes, startBytes };
+  return { ...counts, failures, crashes, slowest, peakBytes, startBytes };
 }
 
 parentPort?.postMessage(await main(workerData as FuzzJob));

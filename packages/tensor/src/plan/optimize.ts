@@ -1,11 +1,72 @@
 /** What a plan can leave out that a function run op by op cannot, without changing a bit of what it leaves behind. */
 import { copyFlat } from "@refl/kernels-wgsl";
 import { ALIGNMENT } from "./arena.ts";
-import { type DispatchStep, type Step, usesOf, type Value } from "./record.ts";
+import { type DispatchStep, packedParams, type Step, usesOf, type Value } from "./record.ts";
 
 /** The steps that a replay needs. */
 export function optimizeSteps(steps: readonly Step[]): Step[] {
-  return writtenInPlace(withoutDead(steps));
+  return writtenInPlace(computedOnce(withoutDead(steps)));
+}
+
+/** Bytes of results that are kept for a second use: more would be bought with memory than is saved in time. */
+const KEPT_BYTES = 32 * 2 ** 20;
+
+/**
+ * Computes once what is computed again from the same memory of outside, such as weights laid out for a convolution in every pass of a sampler. What depends on
+ * values made inside stays: checkpoints compute such things twice on purpose.
+ */
+function computedOnce(steps: readonly Step[]): Step[] {
+  const writes = new Map<Value, number>();
+  for (const step of steps) {
+    for (const { value, written } of usesOf(step)) if (written) writes.set(value, (writes.get(value) ?? 0) + 1);
+  }
+  const known = new Map<string, Value>();
+  const versions = new Map<Value, number>();
+  const same = new Map<Value, Value>();
+  const kept: Step[] = [];
+  let bytes = 0;
+  for (const original of steps) {
+    const step = withValues(original, same);
+    const made = step.kind === "dispatch" ? soleResult(step, writes) : null;
+    const key = made && keyOf(step as DispatchStep, versions);
+    const before = key ? known.get(key) : undefined;
+    if (made && before && bytes + before.bytes <= KEPT_BYTES) {
+      same.set(made, before);
+      bytes += before.bytes;
+      continue;
+    }
+    if (made && key) known.set(key, made);
+    for (const { value, written } of usesOf(step)) if (written) versions.set(value, (versions.get(value) ?? 0) + 1);
+    kept.push(step);
+  }
+  return kept;
+}
+
+function withValues(step: Step, same: ReadonlyMap<Value, Value>): Step {
+  if (!usesOf(step).some(({ value }) => same.has(value))) return step;
+  const now = (value: Value): Value => same.get(value) ?? value;
+  if (step.kind === "copy") return { ...step, from: now(step.from), to: now(step.to) };
+  return { ...step, bindings: step.bindings.map((binding) => ({ ...binding, value: now(binding.value) })) };
+}
+
+/** The one value that a dispatch writes, if nothing else ever writes it, nobody outside holds it, and the rest is memory of outside. */
+function soleResult(step: DispatchStep, writes: ReadonlyMap<Value, number>): Value | null {
+  let made: Value | null = null;
+  for (const { value, written } of usesOf(step)) {
+    if (written) {
+      if (made || value.storage || writes.get(value) !== 1) return null;
+      made = value;
+    } else if (!value.outside) return null;
+  }
+  return made;
+}
+
+/** What a dispatch computes: the kernel, its parameters, and its operands as they are at this point. */
+function keyOf(step: DispatchStep, versions: ReadonlyMap<Value, number>): string {
+  const operands = usesOf(step).flatMap(({ value, written }) =>
+    written ? [] : [`${value.index}.${versions.get(value) ?? 0}`],
+  );
+  return `${step.program.id}|${operands}|${step.grid}|${packedParams(step)}`;
 }
 
 /** Leaves out steps that write only what no later step reads and nobody outside holds. */

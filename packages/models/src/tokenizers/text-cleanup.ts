@@ -60,6 +60,11 @@ const ANSI_ESCAPE = new RegExp(`${ESCAPE}\\[[\\d;]*[a-zA-Z]`, "g");
 /** Controls but for white space and those above 0x7f, and invisible characters that no text needs. */
 const CONTROLS = /(?![\t\n\f\r\u0080-\u009f])\p{Cc}|[\u206a-\u206f\ufeff\ufff9-\ufffc]/gu;
 
+/** Whether a text is printable ASCII alone, as most prompts are: no rule for other characters applies. */
+export function isPlain(text: string): boolean {
+  return /^[ -~]*$/.test(text);
+}
+
 /** Lone surrogates as replacement characters, as UTF-8 would have them. */
 export function wellFormed(text: string): string {
   return text.replace(/\p{Cs}/gu, "\ufffd");
@@ -67,7 +72,7 @@ export function wellFormed(text: string): string {
 
 /** Lower case character by character, as the tokenizers library has it: a capital sigma becomes σ at a word's end too. */
 export function lowerEach(text: string): string {
-  return Array.from(text, (character) => character.toLowerCase()).join("");
+  return isPlain(text) ? text.toLowerCase() : Array.from(text, (character) => character.toLowerCase()).join("");
 }
 
 function repairOnce(text: string, html: boolean): string {
@@ -88,6 +93,7 @@ function repairOnce(text: string, html: boolean): string {
  * commonest HTML entities are known by name.
  */
 export function repairText(text: string): string {
+  if (isPlain(text) && !text.includes("&")) return text;
   // A text with tags means its entities.
   const html = !text.includes("<");
   let now = wellFormed(text);

@@ -1,6 +1,6 @@
 /** BERT's way from text to words and from words to pieces (Devlin et al. 2019, arXiv 1810.04805; WordPiece by greedy longest match). */
 import type { Vocabulary } from "./files.ts";
-import { lowerEach, wellFormed } from "./text-cleanup.ts";
+import { isPlain, lowerEach, wellFormed } from "./text-cleanup.ts";
 
 /** Words of more characters than this are unknown as a whole. */
 const MAX_WORD_CHARACTERS = 100;
@@ -28,10 +28,13 @@ export interface BasicTokenizerOptions {
 /** Words and single punctuation characters of a text. */
 export function basicWords(text: string, options: BasicTokenizerOptions = {}): string[] {
   const { lowercase = true, stripAccents = lowercase, ideographs = true } = options;
-  let clean = wellFormed(text).replace(CONTROLS, "").replace(WHITE_SPACE, " ");
-  if (ideographs) clean = clean.replace(IDEOGRAPH, " $& ");
+  let clean = text;
+  if (!isPlain(clean)) {
+    clean = wellFormed(clean).replace(CONTROLS, "").replace(WHITE_SPACE, " ");
+    if (ideographs) clean = clean.replace(IDEOGRAPH, " $& ");
+  }
   if (lowercase) clean = lowerEach(clean);
-  if (stripAccents) clean = clean.normalize("NFD").replace(/\p{Mn}/gu, "");
+  if (stripAccents && !isPlain(clean)) clean = clean.normalize("NFD").replace(/\p{Mn}/gu, "");
   return clean
     .split(SPACES)
     .flatMap((word) => word.split(PUNCTUATION))

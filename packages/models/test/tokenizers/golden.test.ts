@@ -112,7 +112,7 @@ describe("real prompts", () => {
         }
         expect(found, kind).toEqual(expected[kind]);
       }
-    });
+    }, 600_000);
   }
 
   it("of the README have the published ids", async (context) => {

@@ -81,6 +81,7 @@ export function rankFound(
   prompts: readonly Prompt[],
   options: Pick<RankingOptions, "imagesPerPrompt" | "seed" | "taste">,
 ): NumberedRanking[] {
+  if (prompts.length === 0) return [];
   const { imagesPerPrompt: each } = options;
   const seed = (options.seed ^ FOUND) >>> 0;
   const pictures = prompts.flatMap(({ attributes }, item) =>

@@ -53,7 +53,8 @@ describe("runDemo", () => {
     const stages = ["load", "generate", "annotate", "reward", "refl", "control", "evaluate"] as const;
     const { total, ...each } = summary.seconds;
     expect(Object.keys(each).filter((stage) => stage !== "compile")).toEqual([...stages]);
-    expect(each["compile"]).toBeGreaterThan(0);
+    // Undefined where earlier tests of the same device had all shaders compiled.
+    if (each["compile"] !== undefined) expect(each["compile"]).toBeGreaterThan(0);
     expect(Object.values(each).reduce((a, b) => a + b, 0)).toBeLessThan(total);
     const told = events.flatMap((event) => (event.type === "stage" ? [event.stage] : []));
     expect([...new Set(told)].filter((stage) => stage !== "compile")).toEqual([...stages]);

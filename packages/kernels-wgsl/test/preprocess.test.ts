@@ -101,7 +101,11 @@ describe("expand", () => {
                     : operator === "/"
                       ? Math.trunc(x.value / y.value)
                       : x.value % y.value;
-            return { text: `(${x.text} ${operator} ${y.text})`, value };
+            // A division by 0 is refused wherever it stands, also where JavaScript would divide 0 by its infinity: NaN passes through all.
+            return {
+              text: `(${x.text} ${operator} ${y.text})`,
+              value: Number.isSafeInteger(value) ? value : Number.NaN,
+            };
           }),
       ),
     }));

@@ -232,9 +232,7 @@ def blip():
     def states(i):
         seen = torch.ones(i["tokens"].shape[:-1], dtype=torch.long)
         arguments = {"encoder_hidden_states": i["tokens"], "encoder_attention_mask": seen, "return_dict": True}
-        hidden = language(i["input_ids"], attention_mask=i["attention_mask"], **arguments).last_hidden_state
-        # Padding is not asked for: nn.Embedding would drop the gradient of its row.
-        return {"states": hidden * i["attention_mask"][..., None]}
+        return {"states": language(i["input_ids"], attention_mask=i["attention_mask"], **arguments).last_hidden_state}
 
     record("bert_med", language, {"tokens": (1, 197, 1024)}, texts, ["embeddings", *layers], states)
 

@@ -81,9 +81,8 @@ export const PARITY_CASES: readonly ParityCase[] = [
     title: "BERT-MED with cross-attention",
     prefix: "blip.text_encoder.",
     make: () => new BertModel(parseBlipConfig(blip).text, vision.embed_dim),
-    // Padding is not asked for: PyTorch's embedding drops the gradient of its row.
     forward: (model, { tokens, input_ids, attention_mask }) => ({
-      states: model.forward(input_ids!, attention_mask!, tokens!).mul(attention_mask!.to("f32").unsqueeze(2)),
+      states: model.forward(input_ids!, attention_mask!, tokens!),
     }),
   }),
   parityCase("image_reward", {

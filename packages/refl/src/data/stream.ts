@@ -2,7 +2,7 @@
 import { DataError } from "@refl/tensor";
 import { JITTERS } from "./combinations.ts";
 import { intAt, streamOf, uniformAt } from "./random.ts";
-import type { Attributes, Jitter, PictureTask, TrainingSplit } from "./task.ts";
+import type { Attributes, Axis, Jitter, PictureTask, TrainingSplit } from "./task.ts";
 
 /** Shares of spoilt pictures and captions, each 0..1. */
 export interface DataMix {
@@ -43,6 +43,14 @@ function combinationsOf(task: PictureTask, split: TrainingSplit): readonly Attri
   return list;
 }
 
+/** The combinations of the split that differ along one axis only. */
+function othersAlong(task: PictureTask, attributes: Attributes, axis: Axis, split: TrainingSplit): Attributes[] {
+  return axis.values
+    .filter((value) => value !== attributes[axis.name])
+    .map((value): Attributes => ({ ...attributes, [axis.name]: value }))
+    .filter((other) => task.splitOf(other) === split);
+}
+
 /** The same on another background of the split, drawn evenly; undefined where the split has none. */
 function otherBackground(
   task: PictureTask,
@@ -51,11 +59,8 @@ function otherBackground(
   seed: number,
   index: number,
 ): Attributes | undefined {
-  const backgrounds = task.axes.find((axis) => axis.name === "background")?.values ?? [];
-  const others = backgrounds
-    .filter((background) => background !== attributes["background"])
-    .map((background): Attributes => ({ ...attributes, background }))
-    .filter((other) => task.splitOf(other) === split);
+  const axis = task.axes.find(({ name }) => name === "background");
+  const others = axis ? othersAlong(task, attributes, axis, split) : [];
   return others[intAt(seed, WRONG_BACKGROUND, index, Math.max(1, others.length))];
 }
 
@@ -94,10 +99,7 @@ function nearMiss(
   index: number,
 ): Attributes | undefined {
   const axis = task.axes[intAt(seed, NEAR_AXIS, index, task.axes.length)]!;
-  const others = axis.values
-    .filter((value) => value !== attributes[axis.name])
-    .map((value): Attributes => ({ ...attributes, [axis.name]: value }))
-    .filter((other) => task.splitOf(other) === split);
+  const others = othersAlong(task, attributes, axis, split);
   return others[intAt(seed, NEAR_VALUE, index, Math.max(1, others.length))];
 }
 

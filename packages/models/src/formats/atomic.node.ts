@@ -20,6 +20,14 @@ function errorCode(cause: unknown): string {
   return cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "";
 }
 
+/** The system's error as the `StorageError` of a file that could not be written. */
+export function writeError(path: string, cause: unknown): StorageError {
+  if (cause instanceof StorageError) return cause;
+  const reason = errorCode(cause);
+  const why = HINTS[reason] ?? (cause instanceof Error ? cause.message : String(cause));
+  return new StorageError(path, reason, `cannot be written: ${why}`, { cause });
+}
+
 async function writeDurably(path: string, data: Uint8Array | string): Promise<void> {
   const handle = await open(path, "wx");
   try {
@@ -30,8 +38,8 @@ async function writeDurably(path: string, data: Uint8Array | string): Promise<vo
   }
 }
 
-/** Makes a rename survive a power cut. Windows and some network file systems cannot open or sync a folder: they keep the order themselves. */
-async function syncFolder(path: string): Promise<void> {
+/** Makes a rename in a folder survive a power cut. Windows and some network file systems cannot open or sync a folder: they keep the order themselves. */
+export async function syncFolder(path: string): Promise<void> {
   const handle = await open(path, "r").catch(() => undefined);
   try {
     await handle?.sync();
@@ -56,8 +64,6 @@ export async function writeFileAtomic(path: string, data: Uint8Array | string): 
     await syncFolder(folder);
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => {});
-    const reason = errorCode(cause);
-    const why = HINTS[reason] ?? (cause instanceof Error ? cause.message : String(cause));
-    throw new StorageError(path, reason, `cannot be written: ${why}`, { cause });
+    throw writeError(path, cause);
   }
 }

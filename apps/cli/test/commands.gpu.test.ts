@@ -46,6 +46,28 @@ it("repeats a picture of a shipped model from its own parameters, and warns of u
   expect(other.err).toMatch(/was drawn with the weights [0-9a-f]{10}, these are [0-9a-f]{10}/);
 });
 
+it("scores and ranks pictures by file, folder and pattern, as CSV and as JSON, with the prompts given or those of the PNGs", async () => {
+  const blip = ["--scorer", "blip", "--model", join(MODELS, "blip")];
+  const pictures = join(folder, "drawn");
+  const prompt = "a big red circle";
+  await run("sample", "--task", "shapes16", "--count", "2", "--sampler-steps", "2", "--out", pictures, prompt);
+  const csv = await run("score", ...blip, pictures, "--format", "csv");
+  expect(csv.code).toBe(0);
+  const lines = csv.out.trim().split("\r\n");
+  expect(lines[0]).toBe("file,prompt,score");
+  expect(lines.slice(1).map((line) => line.split(",")[1])).toEqual([prompt, prompt]);
+  const scores = lines.slice(1).map((line) => Number(line.split(",")[2]));
+  expect(scores.every((score) => Math.abs(score) <= 1)).toBe(true);
+  const out = join(folder, "ranks.json");
+  const many = ["--prompt", "a small blue ring", "--out", out, join(pictures, "*.png")];
+  const ranked = await run("rank", prompt, ...blip, "--batch-size", "1", ...many);
+  expect(ranked).toMatchObject({ code: 0, out: "" });
+  const records = JSON.parse(await readFile(out, "utf8")) as { file: string; score: number; rank: number }[];
+  expect(records.map(({ rank }) => rank)).toEqual([1, 2, 1, 2]);
+  const table = await run("score", ...blip, pictures);
+  expect(table.out).toMatch(/Scores\n\npicture +BLIP score +prompt/);
+});
+
 it("refuses truncated, hostile and misfitting weights by file and key, and leaves nothing behind", async () => {
   const header = (length: bigint) => async (path: string) => {
     const bytes = await readFile(path);
@@ -75,7 +97,7 @@ it("refuses truncated, hostile and misfitting weights by file and key, and leave
     expect(code).toBe(2);
   }
   expect(await readdir(folder)).not.toContain("none");
-  const score = await run("score", "--reward", join(MODELS, "base"), join(folder, "first"));
+  const score = await run("score", "--model", join(MODELS, "base"), join(folder, "first"));
   expect(score).toMatchObject({ code: 2, err: expect.stringMatching(/base: holds no reward model/) });
   const runs = join(folder, "runs");
   const refl = await run("train", "refl", "--task", "shapes16", "--reward", join(MODELS, "base"), "--out", runs);
@@ -91,4 +113,18 @@ it("ends with 2 on a full disk and leaves no half of a picture", async () => {
   expect(err).toMatch(/error: .*00001-0-0\.png: .*the disk is full/);
   expect(code).toBe(2);
   expect(await readdir(out)).toEqual([]);
+});
+
+it("tells what trainings would need without leaving anything behind", async () => {
+  const out = join(folder, "dry");
+  const base = await run("train", "base", "--task", "shapes16", "--dry-run", "--out", out);
+  expect(base.code).toBe(0);
+  for (const line of [/^unet +551,340 +0$/m, /^gradients +\d+\.\d MiB$/m, /^all +\d+\.\d MiB$/m, /^base +2000 /m])
+    expect(base.out).toMatch(line);
+  expect(base.err).toMatch(/largest tensor: [\d.]+ MiB of [\d.]+ MiB that the adapter binds at once/);
+  expect(base.err).toMatch(/about [\d.e+]+ s in all on /);
+  const json = await run("train", "base", "--task", "shapes16", "--dry-run", "--out", out, "--json");
+  const { summary } = JSON.parse(json.out.trimEnd().split("\n").at(-1)!);
+  expect(summary).toMatchObject({ parameters: [{ model: "unet", trained: 551340 }, {}], stages: [{ steps: 2000 }] });
+  expect(await readdir(folder)).not.toContain("dry");
 });

@@ -4,8 +4,8 @@ import { CaptureError, DeviceLostError, NoAdapterError, ReflError } from "./erro
 import { type Host, webHost } from "./host.ts";
 import { ProgramCache } from "./pipeline.ts";
 import { Arena } from "./plan/arena.ts";
-import { Recording } from "./plan/record.ts";
-import { BufferPool, type MemoryReport, type PooledBuffer, type Storage } from "./pool.ts";
+import { Recording, type Step } from "./plan/record.ts";
+import { BufferPool, type LabelledMemory, type MemoryReport, type PooledBuffer, type Storage } from "./pool.ts";
 import { type KernelEvent, type KernelTime, kernelTimes } from "./profile.ts";
 import { CommandStream, type PreparedStep } from "./stream.ts";
 
@@ -343,11 +343,21 @@ export class Device {
     return storage;
   }
 
-  /** @internal Submits the prepared steps of a plan. */
-  replay(steps: readonly PreparedStep[]): void {
+  /** @internal Submits the prepared steps of a plan; `_steps` is what they were prepared from. */
+  replay(prepared: readonly PreparedStep[], _steps: readonly Step[]): void {
     if (this.#failure) throw this.#failure;
     this.#recording?.refuse("the function replays another plan");
-    this.#stream.replay(steps);
+    this.#stream.replay(prepared);
+  }
+
+  /** @internal Whether a function is being captured. */
+  protected get recording(): boolean {
+    return this.#recording !== null;
+  }
+
+  /** @internal Calls `see` with all holders whenever more memory is in use than ever before. */
+  protected watchPeak(see: (holders: readonly LabelledMemory[]) => void): void {
+    this.#pool.onPeak = () => see(this.#pool.labelled());
   }
 
   /** Ends the device if it was made here; all its tensors are gone. */

@@ -1,6 +1,7 @@
 /** Floor 1: hosts, device, memory, command stream, tensors and forward ops; gradients and models are upstairs. */
 
 export * from "./device.ts";
+export { addWork, DryDevice, noWork, totalFlops, type Work, workBetween } from "./dry.ts";
 export { BYTES, type DType, decode, encode, type HostArrays, isFloat } from "./dtype.ts";
 export * from "./errors.ts";
 export * from "./half.ts";
@@ -61,7 +62,7 @@ export {
   toDevice,
   type Variant,
 } from "./plan/replayed.ts";
-export type { MemoryReport, Storage } from "./pool.ts";
+export type { LabelledMemory, MemoryReport, Storage } from "./pool.ts";
 export { chromeTrace, type KernelEvent, type KernelTime } from "./profile.ts";
 export { type History, keep, scope, trackHistory } from "./scope.ts";
 export {

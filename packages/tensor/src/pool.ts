@@ -28,6 +28,13 @@ export interface MemoryReport {
   readonly budget: number;
 }
 
+/** Memory of all storages of one label, in bytes. */
+export interface LabelledMemory {
+  readonly label: string;
+  readonly bytes: number;
+  readonly storages: number;
+}
+
 /** A pooled buffer with an identity that bind groups can be cached by. */
 export interface PooledBuffer {
   readonly gpu: GPUBuffer;
@@ -103,7 +110,9 @@ export class BufferPool implements StorageOwner {
   #count(storage: Storage, buffer: PooledBuffer): void {
     this.#live.add(storage);
     this.#inUse += buffer.bytes;
-    this.#peak = Math.max(this.#peak, this.#inUse);
+    if (this.#inUse <= this.#peak) return;
+    this.#peak = this.#inUse;
+    this.onPeak?.();
   }
 
   #create(
@@ -144,6 +153,9 @@ export class BufferPool implements StorageOwner {
   /** Called before buffers are destroyed: pending work must be submitted and cached bind groups dropped. */
   onTrim: () => void = () => {};
 
+  /** Called whenever {@link MemoryReport.peak} rises. */
+  onPeak: (() => void) | null = null;
+
   /** Destroys all free buffers. Submitted work that uses them still completes: WebGPU destroys after use. */
   trim(): void {
     this.onTrim();
@@ -170,19 +182,25 @@ export class BufferPool implements StorageOwner {
     this.#peak = this.#inUse;
   }
 
-  /** The labels that hold most, for messages: `label × count = MiB`. */
-  holders(most = 5): string {
-    const byLabel = new Map<string, { bytes: number; count: number }>();
+  /** What is held by label, the most first. */
+  labelled(): LabelledMemory[] {
+    const byLabel = new Map<string, { bytes: number; storages: number }>();
     for (const storage of this.#live) {
-      const entry = byLabel.get(storage.label) ?? { bytes: 0, count: 0 };
+      const entry = byLabel.get(storage.label) ?? { bytes: 0, storages: 0 };
       entry.bytes += storage.bytes;
-      entry.count++;
+      entry.storages++;
       byLabel.set(storage.label, entry);
     }
-    const rows = [...byLabel].sort((x, y) => y[1].bytes - x[1].bytes).slice(0, most);
+    return [...byLabel].map(([label, held]) => ({ label, ...held })).sort((x, y) => y.bytes - x.bytes);
+  }
+
+  /** The labels that hold most, for messages: `label × count = MiB`. */
+  holders(most = 5): string {
+    const rows = this.labelled().slice(0, most);
     return (
-      rows.map(([label, { bytes, count }]) => `${label} × ${count} = ${(bytes / 2 ** 20).toFixed(1)} MiB`).join(", ") ||
-      "nothing"
+      rows
+        .map(({ label, bytes, storages }) => `${label} × ${storages} = ${(bytes / 2 ** 20).toFixed(1)} MiB`)
+        .join(", ") || "nothing"
     );
   }
 }

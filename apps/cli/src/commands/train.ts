@@ -1,11 +1,13 @@
 /** `refl train base|reward|refl`: each trains in a run folder of its own. */
 import {
+  dryRun,
   type ExampleSource,
   listExamples,
   runTrainBase,
   runTrainRefl,
   runTrainReward,
   type StageName,
+  type Training,
   taskNamed,
   tasteNamed,
   trainBaseConfig,
@@ -15,8 +17,8 @@ import {
 import { partsOfFolder, readPictures, readRankings } from "@refl/refl/node";
 import type { Command } from "commander";
 import { addConfigOptions, type ConfigFlags, readConfig } from "../config-options.ts";
-import { drive } from "../drive.ts";
-import { type ResumedRun, recordedJob, withResult } from "../job.ts";
+import { type CommandContext, drive } from "../drive.ts";
+import { jobContext, onDevice, type ResumedRun, recordedJob, withResult } from "../job.ts";
 import type { CommandSlot } from "../program.ts";
 
 /** The training part of a folder of own pictures, brought to a task's size; `undefined` without a folder. */
@@ -33,13 +35,26 @@ async function ownExamples(folder: string | undefined, task: string): Promise<Ex
 const resumedRun = ({ resume }: ConfigFlags, stage: StageName): ResumedRun | undefined =>
   resume === undefined ? undefined : { folder: resume, stage };
 
+/** Adds `--dry-run`; the returned function says whether it was given. */
+function dryRunOption(command: Command): () => boolean {
+  command.option("--dry-run", "tell what the training would need and take, run nothing and leave nothing behind");
+  return () => command.opts()["dryRun"] === true;
+}
+
+const tellDryRun = async (context: CommandContext, training: Training): Promise<undefined> => {
+  await drive(context, (signal) => onDevice((device) => dryRun(training, jobContext(device, null, signal))));
+  return undefined;
+};
+
 function addBase(parent: Command, act: CommandSlot["act"]): void {
   const command = parent.command("base").description("train a text-to-image model on captioned pictures");
   const flags = addConfigOptions(command, trainBaseConfig, { resume: true });
+  const isDryRun = dryRunOption(command);
   command.action(() =>
     act(async (context) => {
       const config = await readConfig(trainBaseConfig, flags);
       const examples = await ownExamples(config.data, config.task);
+      if (isDryRun()) return tellDryRun(context, { kind: "base", config, ...(examples ? { examples } : {}) });
       await drive(context, (signal) =>
         recordedJob(config, resumedRun(flags, "base"), signal, (job, { resumed }) =>
           withResult(runTrainBase(config, job, { resume: resumed, ...(examples ? { examples } : {}) })),
@@ -53,12 +68,14 @@ function addBase(parent: Command, act: CommandSlot["act"]): void {
 function addReward(parent: Command, act: CommandSlot["act"]): void {
   const command = parent.command("reward").description("train a reward model on ranked pictures");
   const flags = addConfigOptions(command, trainRewardConfig, { resume: true });
+  const isDryRun = dryRunOption(command);
   command.action(() =>
     act(async (context) => {
       const config = await readConfig(trainRewardConfig, flags);
       const task = taskNamed(config.task);
       tasteNamed(config.taste, task);
       const rankings = config.comparisons === undefined ? undefined : await readRankings(config.comparisons, task.size);
+      if (isDryRun()) return tellDryRun(context, { kind: "reward", config, ...(rankings ? { rankings } : {}) });
       await drive(context, (signal) =>
         recordedJob(config, resumedRun(flags, "reward"), signal, (job, { resumed }) =>
           runTrainReward(config, job, { resume: resumed, ...(rankings ? { rankings } : {}) }),
@@ -72,11 +89,13 @@ function addReward(parent: Command, act: CommandSlot["act"]): void {
 function addRefl(parent: Command, act: CommandSlot["act"]): void {
   const command = parent.command("refl").description("tune a text-to-image model by a reward model's gradient");
   const flags = addConfigOptions(command, trainReflConfig, { resume: true });
+  const isDryRun = dryRunOption(command);
   command.action(() =>
     act(async (context) => {
       const config = await readConfig(trainReflConfig, flags);
       tasteNamed(config.taste, taskNamed(config.task));
       const examples = await ownExamples(config.data, config.task);
+      if (isDryRun()) return tellDryRun(context, { kind: "refl", config, ...(examples ? { examples } : {}) });
       await drive(context, (signal) =>
         recordedJob(config, resumedRun(flags, "refl"), signal, (job, { resumed }) =>
           runTrainRefl(config, job, { resume: resumed, ...(examples ? { examples } : {}) }),

@@ -39,7 +39,7 @@ export async function* runTrainBase(
   context: JobContext,
   options: { readonly examples?: ExampleSource; readonly resume?: boolean } = {},
 ): Run<BaseSummary> {
-  const { device, sink, signal } = context;
+  const { device, sink, signal, observer } = context;
   const task = taskNamed(config.task);
   const pipeline = withSampler(newPipeline(task, device, config.seed, config.predictionType), config.sampler);
   const checkpoint = options.resume ? await sink?.findLatestCheckpoint() : undefined;
@@ -73,6 +73,7 @@ export async function* runTrainBase(
               },
             }
           : {}),
+        ...(observer ? { observer } : {}),
         ...(signal ? { signal } : {}),
       }),
     );

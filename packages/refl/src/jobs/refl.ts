@@ -49,6 +49,7 @@ export interface ArmOptions {
   readonly samples?: NonNullable<ReflOptions["samples"]>;
   readonly resume?: NonNullable<ReflOptions["resume"]> | undefined;
   readonly save?: NonNullable<ReflOptions["save"]> | undefined;
+  readonly observer?: NonNullable<ReflOptions["observer"]>;
   readonly signal?: AbortSignal;
 }
 
@@ -64,6 +65,7 @@ export async function* tuneArm({
   samples,
   resume,
   save,
+  observer,
   signal,
 }: ArmOptions): Run<ReflResult> {
   const prompts = trainPrompts(task, PROMPTS, config.seed + 1);
@@ -100,6 +102,7 @@ export async function* tuneArm({
     ...(samples ? { samples } : {}),
     ...(resume ? { resume } : {}),
     ...(save ? { save } : {}),
+    ...(observer ? { observer } : {}),
     ...(signal ? { signal } : {}),
   });
 }
@@ -120,13 +123,18 @@ export async function* runTrainRefl(
   context: JobContext,
   { examples, resume = false }: TrainReflOptions = {},
 ): Run<Partial<Record<ReflArm, ReflResult>>> {
-  const { device, sink, signal } = context;
+  const { device, sink, signal, observer } = context;
   const task = taskNamed(config.task);
   const taste = tasteNamed(config.taste, task);
   const base = config.base ? await context.open(config.base) : (await context.shipped(task.name)).base;
   const scorer = await loadRewardModel(await context.open(config.reward), device);
   const results: Partial<Record<ReflArm, ReflResult>> = {};
-  const common = { task, taste, config, scorer, ...(examples ? { examples } : {}), ...(signal ? { signal } : {}) };
+  const common = {
+    ...{ task, taste, config, scorer },
+    ...(examples ? { examples } : {}),
+    ...(observer ? { observer } : {}),
+    ...(signal ? { signal } : {}),
+  };
   try {
     for (const arm of config.control ? (["refl", "control"] as const) : (["refl"] as const)) {
       const pipeline = await loadPipeline(base, device, config.sampler);

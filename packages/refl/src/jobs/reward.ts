@@ -51,7 +51,7 @@ export async function* runTrainReward(
   context: JobContext,
   { rankings, resume = false }: TrainRewardOptions = {},
 ): Run<RewardTrainingResult> {
-  const { device, sink, signal } = context;
+  const { device, sink, signal, observer } = context;
   const task = taskNamed(config.task);
   const seconds: StageSeconds = {};
   const shipped = await context.shipped(task.name);
@@ -98,6 +98,7 @@ export async function* runTrainReward(
         size: task.size,
         ...(state ? { resume: { state, name: checkpoint.path } } : {}),
         ...(sink ? { save: rewardSaver(sink, scorer, config.saveEvery) } : {}),
+        ...(observer ? { observer } : {}),
         ...(signal ? { signal } : {}),
       }),
     );

@@ -5,7 +5,7 @@ import type { Run, SampleGrid } from "../events.ts";
 import { type ExampleSource, exampleBatch } from "./examples.ts";
 import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
-import { TrainingSession } from "./session.ts";
+import { type TrainingObserver, TrainingSession } from "./session.ts";
 
 export interface BaseOptions extends LearningRate {
   /** The model; UNet and text encoder are trained together. */
@@ -25,6 +25,7 @@ export interface BaseOptions extends LearningRate {
   readonly samples?: { readonly every: number; readonly draw: () => Promise<SampleGrid> };
   /** Called every `saveEvery` steps and at the end: `state` resumes the run; the moving average is in the weights' place, to be saved as the model. */
   readonly save?: { readonly every: number; readonly write: (step: number, state: Uint8Array) => Promise<string> };
+  readonly observer?: TrainingObserver;
   readonly signal?: AbortSignal;
 }
 
@@ -35,6 +36,7 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
     ...[...pipeline.unet.namedParameters()].map(([name, t]) => [`unet.${name}`, t] as const),
     ...[...pipeline.textEncoder.namedParameters()].map(([name, t]) => [`text_encoder.${name}`, t] as const),
   ];
+  options.observer?.models({ unet: pipeline.unet, text_encoder: pipeline.textEncoder });
   const session = new TrainingSession(pipeline.device, named, options);
   const training = session.prepare("base training step", (inputs: DenoisingInputs) => {
     const value = denoisingLoss(pipeline, inputs);

@@ -9,7 +9,7 @@ import { type GradedInputs, gradedData, gradedIndex, gradedPictures } from "./gr
 import { mixNoise, type NoiseInputs, noiseData } from "./noise.ts";
 import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
-import { TrainingSession } from "./session.ts";
+import { type TrainingObserver, TrainingSession } from "./session.ts";
 
 export interface ReflOptions extends LearningRate {
   /** The model that is tuned; its text encoder and codec stay as they are. */
@@ -55,6 +55,7 @@ export interface ReflOptions extends LearningRate {
     readonly every: number;
     readonly write: (step: number, state: Uint8Array, tuned: boolean) => Promise<string>;
   };
+  readonly observer?: TrainingObserver;
   readonly signal?: AbortSignal;
 }
 
@@ -85,6 +86,12 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
   scorer.model.requiresGrad(false);
   pipeline.unet.requiresGrad(options.lora === null);
   const adapters = options.lora && addLora(pipeline.unet, options.lora).initialize(pipeline.device, seed);
+  options.observer?.models({
+    unet: pipeline.unet,
+    ...(adapters ? { "unet adapters": adapters } : {}),
+    text_encoder: pipeline.textEncoder,
+    reward: scorer.model,
+  });
   const session = new TrainingSession(pipeline.device, (adapters ?? pipeline.unet).namedParameters(), options);
   const tuning = session.prepare("ReFL step", (inputs: Outputs, graded: number) => reflLosses(options, inputs, graded));
   const best: Best = {

@@ -9,7 +9,7 @@ import { type ImageReward, type TokenTensors, tokenData } from "../scorers/image
 import { mixNoise, type NoiseInputs, noiseData, shifted } from "./noise.ts";
 import { type BatchPair, type RankedPictures, strictPairs } from "./pairs.ts";
 import { learningRate } from "./schedule.ts";
-import { TrainingSession, type TrainingStep } from "./session.ts";
+import { type TrainingObserver, TrainingSession, type TrainingStep } from "./session.ts";
 import { uniforms } from "./streams.ts";
 
 export interface RewardTrainingOptions {
@@ -49,6 +49,7 @@ export interface RewardTrainingOptions {
     readonly every: number;
     readonly write: (step: number, state: Uint8Array, trained: boolean) => Promise<string>;
   };
+  readonly observer?: TrainingObserver;
   readonly signal?: AbortSignal;
 }
 
@@ -115,6 +116,7 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   model.mean = 0;
   model.std = 1;
   freezeFirstLayers(model, options.fixRate);
+  options.observer?.models({ reward: model });
   const session = new TrainingSession(device, model.namedParameters(), options);
   // Ties make the number of pairs differ from step to step; what comes once need not be captured.
   const ranking = session.prepare("reward training step", rankingLoss(scorer), { eagerCalls: 1 });

@@ -3,6 +3,7 @@ import { AdamW, ExponentialMovingAverage, emaDecay, ParameterGroup } from "@refl
 import {
   bytesSource,
   float32Entry,
+  type Module,
   openSafetensors,
   readTensors,
   type TensorEntry,
@@ -20,12 +21,21 @@ import {
   type Variant,
 } from "@refl/tensor";
 
+/** Who looks on while a trainer works. */
+export interface TrainingObserver {
+  /** The models that take part, once it is settled which of their weights train. */
+  models(models: Readonly<Record<string, Module>>): void;
+  /** Surrounds what the device does for one step. */
+  step<T>(compute: () => T): T;
+}
+
 export interface SessionOptions {
   readonly weightDecay: number;
   /** Largest global norm of the gradient. */
   readonly gradientClip: number;
   /** Largest decay of the moving average; null trains without one. */
   readonly emaDecay: number | null;
+  readonly observer?: TrainingObserver;
 }
 
 /** The losses of a step: calls backward and returns the scalars to report. A function of its arguments and of weights, nothing else. */
@@ -62,6 +72,7 @@ export class TrainingSession {
   readonly optimizer: AdamW;
   readonly average: ExponentialMovingAverage | null;
   readonly #emaLimit: number;
+  readonly #observer: TrainingObserver | null;
   readonly #functions: { dispose(): void }[] = [];
   /** Steps done. */
   step = 0;
@@ -73,6 +84,7 @@ export class TrainingSession {
     this.optimizer = new AdamW(this.group, { weightDecay: options.weightDecay, maxNorm: options.gradientClip });
     this.average = options.emaDecay === null ? null : new ExponentialMovingAverage(this.group);
     this.#emaLimit = options.emaDecay ?? 0;
+    this.#observer = options.observer ?? null;
   }
 
   /**
@@ -104,7 +116,7 @@ export class TrainingSession {
     let names: string[];
     try {
       this.average?.prepare(emaDecay(this.step + 1, this.#emaLimit));
-      const { [REPORT]: report, ...scalars } = compute();
+      const { [REPORT]: report, ...scalars } = this.#observer?.step(compute) ?? compute();
       names = Object.keys(scalars);
       values = await report.data();
       if (values[1] !== 1) throw new DivergedError(await this.#firstBadTensor(), this.step + 1);

@@ -199,7 +199,7 @@ export class Plan<I extends InputSpecs, O extends Outputs> {
       this.#prepared = prepareSteps(this.device.gpu, this.steps, this.#placement, this.#arena, this.#parameters);
       this.#generation = this.#arena.generation;
     }
-    this.device.replay(this.#prepared);
+    this.device.replay(this.#prepared, this.steps);
     return this.outputs;
   }
 

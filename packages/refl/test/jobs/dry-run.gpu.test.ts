@@ -1,0 +1,104 @@
+/** Dry runs: the memory, parameters and products that they tell of a training are those of the training itself. */
+import { type ModelFolder, memoryFolder, TextToImagePipeline } from "@refl/models";
+import { createDevice, type Device, Plan } from "@refl/tensor";
+import { nodeHost } from "@refl/tensor/node";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { resolveConfig, trainBaseConfig, trainReflConfig, trainRewardConfig } from "../../src/config/index.ts";
+import { plainSource } from "../../src/config/source.ts";
+import type { Run } from "../../src/events.ts";
+import { runTrainBase } from "../../src/jobs/base.ts";
+import type { JobContext } from "../../src/jobs/context.ts";
+import { dryRun, type Training } from "../../src/jobs/dry-run.ts";
+import { runTrainRefl } from "../../src/jobs/refl.ts";
+import { runTrainReward } from "../../src/jobs/reward.ts";
+import { saveRewardModel, type TaskModels } from "../../src/models.ts";
+import { finish, MemorySink, tinyModels, tinyReward } from "../train/tiny.ts";
+
+let device: Device;
+let shipped: TaskModels;
+let reward: ModelFolder;
+beforeAll(async () => {
+  device = await createDevice({ host: nodeHost() });
+  shipped = await tinyModels(device);
+  const folder = memoryFolder(new Map(), "reward");
+  const scorer = tinyReward(device);
+  await saveRewardModel(scorer, folder);
+  scorer.model.dispose();
+  reward = folder;
+});
+afterAll(() => device.dispose());
+
+const context = (): JobContext => ({
+  device,
+  sink: new MemorySink(),
+  open: async () => reward,
+  shipped: async () => shipped,
+});
+
+const common = { task: "shapes16", seed: 3, samplerSteps: 4, sampleEvery: 3, saveEvery: 3 };
+
+interface Case {
+  readonly training: Training;
+  readonly run: (context: JobContext) => Run<unknown>;
+}
+
+const trainings: Record<Training["kind"], () => Case> = {
+  base: () => {
+    const config = resolveConfig(trainBaseConfig, [plainSource({ ...common, steps: 4, batchSize: 4 }, "test")]);
+    return { training: { kind: "base", config }, run: (at) => runTrainBase(config, at) };
+  },
+  refl: () => {
+    const values = { ...common, reward: "reward", steps: 6, batchSize: 4, pretrainingBatchSize: 4, window: 2 };
+    const config = resolveConfig(trainReflConfig, [plainSource({ ...values, control: false }, "test")]);
+    return { training: { kind: "refl", config }, run: (at) => runTrainRefl(config, at) };
+  },
+  reward: () => {
+    const { sampleEvery: _, ...rest } = common;
+    const values = { ...rest, prompts: 12, foundPrompts: 6, imagesPerPrompt: 3, epochs: 2, rankingsPerStep: 4 };
+    const config = resolveConfig(trainRewardConfig, [plainSource(values, "test")]);
+    return { training: { kind: "reward", config }, run: (at) => runTrainReward(config, at) };
+  },
+};
+
+const kinds = ["base", "refl", "reward"] as const;
+
+it.each(kinds)("train %s", async (kind) => {
+  const { training, run } = trainings[kind]();
+  const before = device.memory().inUse;
+  const { result, events } = await finish(dryRun(training, context()));
+  expect(device.memory().inUse).toBe(before);
+  expect(events.at(-1)).toEqual({ type: "result", summary: result });
+
+  device.resetPeak();
+  await finish(run(context()));
+  const peak = device.memory().peak - before;
+  expect(Math.abs(result.peakBytes - peak) / peak).toBeLessThan(0.1);
+  const parts = Object.values(result.memory).reduce((a, b) => a + b, 0);
+  expect(parts).toBe(result.peakBytes);
+  expect(result.largestTensor.bytes).toBeLessThanOrEqual(result.largestTensor.limit);
+  expect(result.seconds).toBeGreaterThan(0);
+});
+
+it("tells trained and frozen weights, products and steps", async () => {
+  const plans = new Map<string, number[]>();
+  const { replay } = Plan.prototype;
+  vi.spyOn(Plan.prototype, "replay").mockImplementation(function (this: Plan<never, never>, values) {
+    if (this.device === device) plans.set(this.label, [...(plans.get(this.label) ?? []), this.explain().flops]);
+    return replay.call(this, values);
+  });
+  const { training, run } = trainings.refl();
+  const { result } = await finish(dryRun(training, context()));
+  await finish(run(context()));
+  vi.restoreAllMocks();
+  const flops = plans.get("ReFL step")!;
+  expect(result.stages).toMatchObject([
+    { stage: "refl", steps: 6, flops: flops.reduce((a, b) => a + b, 0) / flops.length },
+  ]);
+  using pipeline = await TextToImagePipeline.fromFolder(shipped.base, device);
+  const frozen = pipeline.textEncoder.parameterCount();
+  expect(result.parameters.slice(0, 2)).toEqual([
+    { model: "unet", trained: pipeline.unet.parameterCount(), frozen: 0 },
+    { model: "text_encoder", trained: 0, frozen },
+  ]);
+  expect(result.parameters[2]).toMatchObject({ model: "reward", trained: 0 });
+});

@@ -20,6 +20,7 @@ MODULES = {
     "schedulers": ("schedulers", "scheduler_runs", "guidance"),
     "tokenizers": ("tokenizers",),
     "aesthetic": ("aesthetic",),
+    "scores": ("scores",),
     "preprocess": ("preprocess",),
     "random_numbers": ("torch_randn",),
     "unet": ("unet_tiny", "unet_nomid", "unet_emoji"),

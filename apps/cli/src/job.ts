@@ -1,6 +1,6 @@
 /** What a command on the device runs in: the device as a stage of its own, the job's context on Node, and the run's folder. */
 import process from "node:process";
-import { nodeFolder } from "@refl/models/node";
+import { localModelPath, nodeFolder } from "@refl/models/node";
 import {
   type JobContext,
   type Json,
@@ -15,6 +15,7 @@ import {
   createRunFolder,
   hostPeakBytes,
   modelFolderAt,
+  modelPlaceAt,
   openRunFolder,
   type RunFolder,
   shippedModels,
@@ -51,7 +52,8 @@ export function jobContext(device: Device, sink: RunSink | null, signal: AbortSi
     sink,
     signal,
     shipped: shippedModels,
-    open: async (path) => nodeFolder(await modelFolderAt(path)),
+    open: async (path) => nodeFolder(await modelFolderAt(await localModelPath(path))),
+    place: async (path) => modelPlaceAt(await localModelPath(path)),
     hostPeakBytes,
     versions: { refl: manifest.version, ...softwareVersions() },
   };

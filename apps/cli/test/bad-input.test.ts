@@ -61,7 +61,11 @@ it("names what is no config, no number, no whole number and no choice", async ()
 it("says how a missing value is given", async () => {
   await refuses(["train", "refl", "--out", out], /reward: missing; give it as --reward or in a config file/);
   await refuses(["sample", "--out", out], /prompts: give a prompt, as in refl sample "/);
-  await refuses(["score", "--reward", "x"], /images: give at least one picture/);
+  await refuses(["score", "--model", "x"], /images: give at least one picture/);
+  await refuses(["score", "a red cat", "--model", "x"], /images: give at least one picture/);
+  await refuses(["score", "a.png"], /model: missing; give it as --model/);
+  await refuses(["rank", "--model", "x", "none-*.png"], /none-\*\.png: images: no file matches this pattern/);
+  await refuses(["score", "--model", "x", "--scorer", "clap", "a.png"], /scorer: expected .*"blip".*, found "clap"/);
   await refuses(["train", "base", "--resume", join(folder, "none")], /none: config\.json: not a run folder/);
 });
 

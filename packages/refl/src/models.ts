@@ -19,7 +19,7 @@ import {
   WordTokenizer,
   type WritableModelFolder,
 } from "@refl/models";
-import { CheckpointError, type Device, scope, type Tensor } from "@refl/tensor";
+import { type Device, scope, type Tensor } from "@refl/tensor";
 import type { PictureTask } from "./data/task.ts";
 import { objectNames } from "./judge/augment.ts";
 import { modelPreset, textLength } from "./presets.ts";
@@ -134,15 +134,8 @@ export async function rewardFromBlip(
 }
 
 /** A trained reward model with its tokenizer. Throws `CheckpointError`, also when the folder holds another kind of model. */
-export async function loadRewardModel(folder: ModelFolder, device: Device): Promise<ImageReward> {
-  if (!(await folder.exists("config.json")) || !(await folder.exists("model.safetensors")))
-    throw new CheckpointError(
-      folder.name,
-      "holds no reward model: expected config.json and model.safetensors, as `train reward` leaves them",
-    );
-  const model = await loadModel((config, file) => new BlipRewardModel(config, file), folder, device);
-  return new ImageReward(device, model.eval() as BlipRewardModel, await loadTokenizer(folder));
-}
+export const loadRewardModel = (folder: ModelFolder, device: Device): Promise<ImageReward> =>
+  ImageReward.load(folder, device);
 
 /** Writes a reward model with its tokenizer. */
 export async function saveRewardModel(scorer: ImageReward, folder: WritableModelFolder): Promise<void> {

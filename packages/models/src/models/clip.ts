@@ -15,6 +15,16 @@ function projection(inFeatures: number, outFeatures: number): Linear {
   return new Linear(inFeatures, outFeatures, { bias: false, weightInit: normalInit(inFeatures ** -0.5) });
 }
 
+function clipConfigJson({ text_config, vision_config, ...rest }: CLIPConfig): JsonObject {
+  return jsonOf({
+    architectures: ["CLIPModel"],
+    model_type: "clip",
+    ...rest,
+    text_config: { model_type: "clip_text_model", ...text_config },
+    vision_config: { model_type: "clip_vision_model", ...vision_config },
+  });
+}
+
 /**
  * Similarities of pictures and texts. pixels: [N, 3, S, S] normalised with CLIP's mean and deviation, ids: [M, T] i32 →
  * exp(logit_scale) · cosine of every picture with every text, [N, M]. Both are up to the caller to cut to the limits of the towers.
@@ -44,14 +54,7 @@ export class CLIPModel extends Module<[pixels: Tensor, ids: Tensor], Tensor> {
 
   /** `config.json` as transformers reads it. */
   toConfig(): JsonObject {
-    const { text_config, vision_config, ...rest } = this.config;
-    return jsonOf({
-      architectures: ["CLIPModel"],
-      model_type: "clip",
-      ...rest,
-      text_config: { model_type: "clip_text_model", ...text_config },
-      vision_config: { model_type: "clip_vision_model", ...vision_config },
-    });
+    return clipConfigJson(this.config);
   }
 
   /** Projected features, not of unit length. pixels: [B, 3, S, S] → [B, projection_dim]. */
@@ -76,5 +79,36 @@ export class CLIPModel extends Module<[pixels: Tensor, ids: Tensor], Tensor> {
 
   protected override compute(pixels: Tensor, ids: Tensor): Tensor {
     return this.logits(this.imageFeatures(pixels), this.textFeatures(ids));
+  }
+}
+
+/** Keys of a whole CLIP's file that its picture side lacks, for `MatchOptions.ignore`. */
+export const CLIP_TEXT_KEYS: readonly RegExp[] = [/^text_model\./, /^text_projection\./, /^logit_scale$/];
+
+/** CLIP's picture side alone, with the keys of the whole. pixels: [B, 3, S, S] normalised → projected features, [B, projection_dim], not of unit length. */
+export class CLIPVisionModelWithProjection extends Module<[pixels: Tensor], Tensor> {
+  readonly config: CLIPConfig;
+  readonly vision_model: CLIPVisionTransformer;
+  readonly visual_projection: Linear;
+
+  /**
+   * @param config fields of the whole CLIP's `config.json`
+   * @throws DataError naming `file` and the field
+   */
+  constructor(config: unknown = {}, file = "config.json") {
+    super();
+    const parsed = parseCLIPConfig(config, file);
+    this.config = parsed;
+    this.vision_model = new CLIPVisionTransformer(parsed.vision_config);
+    this.visual_projection = projection(parsed.vision_config.hidden_size, parsed.projection_dim);
+  }
+
+  /** The whole CLIP's `config.json`. */
+  toConfig(): JsonObject {
+    return clipConfigJson(this.config);
+  }
+
+  protected override compute(pixels: Tensor): Tensor {
+    return this.visual_projection.forward(this.vision_model.pooled(this.vision_model.forward(pixels)));
   }
 }

@@ -14,8 +14,9 @@ export {
   RewardHead,
 } from "./blip.ts";
 export { type BlipConfig, type BlipRewardConfig, IMAGE_REWARD_CONFIG } from "./blip-config.ts";
+export { BLIP_TRAINING_STATE, blipFileConfig } from "./blip-file.ts";
 export { ConvClassifier, type ConvClassifierConfig } from "./classifier.ts";
-export { CLIPModel } from "./clip.ts";
+export { CLIP_TEXT_KEYS, CLIPModel, CLIPVisionModelWithProjection } from "./clip.ts";
 export { CLIP_VIT_L_14_CONFIG, type CLIPConfig, type CLIPVisionConfig } from "./clip-config.ts";
 export { CLIPTextModel, CLIPTextTransformer } from "./clip-text.ts";
 export type { CLIPTextConfig } from "./clip-text-config.ts";

@@ -1,7 +1,7 @@
 /** Files and folders on Node that stand complete or not at all: written under a temporary name, flushed to the disk, then renamed. */
 import { randomUUID } from "node:crypto";
 import { promises as fs } from "node:fs";
-import { basename, dirname, join, sep } from "node:path";
+import { basename, dirname, join, relative, sep } from "node:path";
 import { StorageError } from "@refl/models";
 import { writeFileAtomic } from "@refl/models/node";
 
@@ -187,12 +187,7 @@ export async function listFiles(folder: string): Promise<string[]> {
     const entries = await fs.readdir(folder, { recursive: true, withFileTypes: true });
     return entries
       .filter((entry) => entry.isFile())
-      .map((entry) =>
-        join(entry.parentPath, entry.name)
-          .slice(folder.length + 1)
-          .split(sep)
-          .join("/"),
-      )
+      .map((entry) => relative(folder, join(entry.parentPath, entry.name)).split(sep).join("/"))
       .filter((path) => !path.split("/").some((part) => part.startsWith(".")))
       .sort();
   } catch (cause) {

@@ -2,6 +2,7 @@
 import { promises as fs } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { StorageError } from "@refl/models";
+import { nodeFolder } from "@refl/models/node";
 import { CheckpointError, DataError } from "@refl/tensor";
 import type { SampleGrid, StageName } from "../events.ts";
 import {
@@ -18,6 +19,7 @@ import {
   writeFolderAtomic,
 } from "../io/files.node.ts";
 import { encodePng } from "../io/png.node.ts";
+import type { ModelPlace } from "../scorers/scorer.ts";
 import {
   type Checkpoint,
   type CheckpointFiles,
@@ -273,4 +275,15 @@ export async function modelFolderAt(path: string): Promise<string> {
     path,
     `${missing}expected a model folder (with model_index.json or model.safetensors) or a run's folder with checkpoints`,
   );
+}
+
+/**
+ * The place that a path means: a file in its folder, a folder as it is, and of a run's folder its best checkpoint (else the latest).
+ * Throws `CheckpointError` when there is none.
+ */
+export async function modelPlaceAt(path: string): Promise<ModelPlace> {
+  const found = await fs.stat(path).catch(() => undefined);
+  if (found?.isFile()) return { folder: nodeFolder(dirname(path)), file: basename(path) };
+  const plain = found?.isDirectory() && !(await exists(join(path, "checkpoints")));
+  return { folder: nodeFolder(plain ? path : await modelFolderAt(path)), file: null };
 }

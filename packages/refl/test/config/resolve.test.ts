@@ -53,7 +53,8 @@ describe("resolveConfig", () => {
       expect(resolveConfig(definition as typeof demoConfig, [again])).toEqual(once);
     }
     for (const definition of [trainReflConfig, scoreConfig, rankConfig]) {
-      const once = resolveConfig(definition as typeof scoreConfig, [plainSource({ reward: "r" }, "test")]);
+      const required = definition === trainReflConfig ? { reward: "r" } : { model: "r" };
+      const once = resolveConfig(definition as typeof scoreConfig, [plainSource(required, "test")]);
       expect(resolveConfig(definition as typeof scoreConfig, [plainSource(once, "test")])).toEqual(once);
     }
   });

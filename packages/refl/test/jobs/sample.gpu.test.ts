@@ -95,29 +95,42 @@ describe("runSample", () => {
 });
 
 describe("runScore and runRank", () => {
-  const picture = (file: string, prompt: string, width: number, height: number): ScoredInput => ({
+  const picture = (file: string, prompts: string[], width: number, height: number): ScoredInput => ({
     file,
-    prompt,
-    image: { width, height, rgb: Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * 37) % 256) },
+    prompts,
+    read: () => ({ width, height, rgb: Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * 37) % 256) }),
   });
+  const circle = "a big red circle";
   const pictures = [
-    picture("a", "a big red circle", 16, 16),
-    picture("b", "a big red circle", 40, 24),
-    picture("c", "a small blue square", 16, 16),
+    picture("a", [circle], 16, 16),
+    picture("b", [circle, "a small blue square"], 40, 24),
+    picture("c", ["a small blue square"], 16, 16),
   ];
+  const configOf = (values: Record<string, unknown> = {}) =>
+    resolveConfig(scoreConfig, [plainSource({ model: "reward", ...values }, "test")]);
 
   it("score pictures of any size, the same in any batch, and rank them by prompt", async () => {
-    const score = async (batchSize: number) => {
-      const config = resolveConfig(scoreConfig, [plainSource({ reward: "reward", batchSize }, "test")]);
-      return (await finish(runScore(config, pictures, context()))).result;
-    };
+    const before = device.memory().inUse;
+    const score = async (batchSize: number) =>
+      (await finish(runScore(configOf({ batchSize }), pictures, context()))).result;
     const together = await score(32);
     const alone = await score(1);
-    for (const [i, { reward }] of together.entries()) expect(reward).toBeCloseTo(alone[i]!.reward, 4);
-    const config = resolveConfig(rankConfig, [plainSource({ reward: "reward" }, "test")]);
+    expect(together.map(({ file, prompt }) => `${file} ${prompt.length}`)).toEqual(["a 16", "b 16", "b 19", "c 19"]);
+    for (const [i, one] of together.entries()) expect(one.score).toBeCloseTo(alone[i]!.score, 4);
+    const config = resolveConfig(rankConfig, [plainSource({ model: "reward" }, "test")]);
     const { result, events } = await finish(runRank(config, pictures, context()));
-    expect(result.filter(({ prompt }) => prompt === "a big red circle").map(({ rank }) => rank)).toEqual([1, 2]);
+    expect(result.filter(({ prompt }) => prompt === circle).map(({ rank }) => rank)).toEqual([1, 2]);
     expect(events.at(-1)).toEqual({ type: "result", summary: result });
     await expect(finish(runScore(config, [], context()))).rejects.toThrow(/at least one picture/);
+    expect(device.memory().inUse).toBe(before);
+  });
+
+  it("refuse what a scorer does not take, and say what it lacks", async () => {
+    const run = (values: Record<string, unknown>) => finish(runScore(configOf(values), pictures, context()));
+    await expect(run({ scorer: "aesthetic" })).rejects.toThrow(/head: missing; name the aesthetic predictor's file/);
+    await expect(run({ scorer: "clip", head: "x.pth" })).rejects.toThrow(
+      /head: is the aesthetic predictor's file; the scorer is clip/,
+    );
+    await expect(run({ scorer: "blip", model: "base" })).rejects.toThrow(/base/);
   });
 });

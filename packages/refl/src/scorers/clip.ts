@@ -1,0 +1,87 @@
+/** The CLIP scorer: the cosine of a picture's and a prompt's embedding, as ImageReward is compared with. */
+import {
+  CLIPModel,
+  ImagePreprocessor,
+  loadModel,
+  type ModelFolder,
+  POSITION_IDS,
+  type Tokenizer,
+  unitRows,
+} from "@refl/models";
+import type { Device, Tensor } from "@refl/tensor";
+import { rowsOf } from "./encoded-pictures.ts";
+import { tokenize } from "./image-reward.ts";
+import { type ModelPlace, type PictureScorer, placeName, placeOf } from "./scorer.ts";
+import { checkTokenizer, clipTokenizer } from "./tokenizers.ts";
+
+/** Mean and deviation of the colours that CLIP's vision tower expects. */
+export const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073] as const;
+export const CLIP_STD = [0.26862954, 0.26130258, 0.27577711] as const;
+
+/** Distinct prompts in order of appearance, and for each prompt its place among them: text towers read each once. */
+export function distinct(prompts: readonly string[]): { readonly texts: string[]; readonly places: number[] } {
+  const texts = [...new Set(prompts)];
+  const at = new Map(texts.map((text, i) => [text, i]));
+  return { texts, places: prompts.map((prompt) => at.get(prompt)!) };
+}
+
+/** score = cos(picture, prompt): no temperature, no factor, from −1 to 1. */
+export class ClipScorer implements PictureScorer {
+  readonly name = "clip";
+  readonly device: Device;
+  readonly model: CLIPModel;
+  readonly tokenizer: Tokenizer;
+  readonly #preprocessor: ImagePreprocessor;
+
+  constructor(device: Device, model: CLIPModel, tokenizer: Tokenizer) {
+    this.device = device;
+    this.model = model;
+    this.tokenizer = tokenizer;
+    this.#preprocessor = new ImagePreprocessor(this.imageSize, CLIP_MEAN, CLIP_STD);
+  }
+
+  /**
+   * Opens a CLIP folder of transformers.
+   * @throws CheckpointError when weights are missing, damaged or do not fit, or the tokenizer is missing; DataError for a wrong config
+   */
+  static async load(
+    source: ModelFolder | ModelPlace,
+    device: Device,
+    options: { readonly tokenizer?: Tokenizer | ModelPlace } = {},
+  ): Promise<ClipScorer> {
+    const place = placeOf(source);
+    const { tokenizer: given = null } = options;
+    const tokenizer = given && "encode" in given ? given : await clipTokenizer(place, given);
+    const weights = place.file === null ? {} : { weights: place.file };
+    const make = (config: unknown, file: string): CLIPModel => {
+      const model = new CLIPModel(config, file);
+      const { vocab_size: words, max_position_embeddings: positions } = model.config.text_config;
+      checkTokenizer(tokenizer, words, positions, placeName(place));
+      return model;
+    };
+    const model = await loadModel(make, place.folder, device, { ...weights, ignore: [POSITION_IDS] });
+    return new ClipScorer(device, model, tokenizer);
+  }
+
+  get imageSize(): number {
+    return this.model.config.vision_config.image_size;
+  }
+
+  /** Embeddings [B, projection_dim], not of unit length. */
+  encodeImages(pictures: Tensor): Tensor {
+    return this.model.imageFeatures(this.#preprocessor.forward(pictures));
+  }
+
+  scoreEncoded(encoded: Tensor, prompts: readonly string[]): Tensor {
+    const { texts, places } = distinct(prompts);
+    const features = this.model.textFeatures(tokenize(this.device, this.tokenizer, texts).ids);
+    return unitRows(encoded)
+      .mul(rowsOf(unitRows(features), places))
+      .sum(1);
+  }
+
+  dispose(): void {
+    this.#preprocessor.dispose();
+    this.model.dispose();
+  }
+}

@@ -5,6 +5,7 @@ import { addDataCommand } from "./commands/data.ts";
 import { addDemoCommand } from "./commands/demo.ts";
 import { addDoctorCommand } from "./commands/doctor.ts";
 import { addEvalCommand } from "./commands/eval.ts";
+import { addPullCommand } from "./commands/pull.ts";
 import { addSampleCommand } from "./commands/sample.ts";
 import { addScoreCommands } from "./commands/score.ts";
 import { addTrainCommand } from "./commands/train.ts";
@@ -25,6 +26,7 @@ const COMMANDS = [
   addSampleCommand,
   addScoreCommands,
   addEvalCommand,
+  addPullCommand,
   addDataCommand,
   addDoctorCommand,
 ];

@@ -1,7 +1,8 @@
 /** The closed union of events that long work yields: the CLI, the page and the run folder all draw from these and from nothing else. */
 
-/** Names of the stages of a run, in the order in which a demo passes through them; a trainer uses the ones that it has. */
+/** Names of the stages of a run, in the order in which a demo passes through them; a trainer uses the ones that it has. `pull` fetches files. */
 export type StageName =
+  | "pull"
   | "device"
   | "load"
   | "data"
@@ -36,13 +37,15 @@ export interface StageEndEvent {
 /**
  * One step of a stage was done. `step` counts from 1 and a resumed run goes on counting; `total` is the stage's whole number of steps.
  * Metrics are finite numbers under stable names: `loss`, `lr`, `gradNorm`, `reward`, `rewardLoss`, `pretrainingLoss`, `accuracy`, `judge`,
- * `memoryBytes` (the device's, in use).
+ * `memoryBytes` (the device's, in use), `files` (of `pull`: those that are whole).
  */
 export interface StepEvent {
   readonly type: "step";
   readonly stage: StageName;
   readonly step: number;
   readonly total: number;
+  /** What `step` and `total` count where it is not steps. */
+  readonly unit?: "byte";
   readonly metrics: Readonly<Record<string, number>>;
   /** Wall seconds of this step; absent where reading the clock would stall the device. */
   readonly secondsPerStep?: number;

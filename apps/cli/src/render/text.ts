@@ -22,6 +22,7 @@ const SHOWN: readonly (readonly [metric: string, name: string])[] = [
 ];
 
 const TITLES: Readonly<Record<StageName, string>> = {
+  pull: "fetch",
   device: "device",
   load: "load",
   data: "data",
@@ -123,8 +124,10 @@ export class TextRenderer implements Renderer {
   #progressLine(event: StepEvent, state: ProgressState): string {
     const c = this.#colors;
     const { metrics } = event;
-    const parts = [`${event.step}/${event.total}`];
-    if (state.rate !== undefined) parts.push(formatRate(state.rate));
+    const count = event.unit === "byte" ? formatBytes : String;
+    const parts = [`${count(event.step)}/${count(event.total)}`];
+    if (state.rate !== undefined)
+      parts.push(event.unit === "byte" ? `${formatBytes(Math.round(state.rate))}/s` : formatRate(state.rate));
     if (state.loss !== undefined) parts.push(`loss ${formatNumber(state.loss)}`);
     for (const [metric, name] of SHOWN)
       if (metrics[metric] !== undefined) parts.push(`${name} ${formatNumber(metrics[metric])}`);

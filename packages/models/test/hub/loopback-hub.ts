@@ -110,7 +110,7 @@ export class LoopbackHub {
     if (fault.status !== undefined) return void response.writeHead(fault.status, fault.headers).end();
     if (path.startsWith("/api/models/some/model/revision/")) {
       const siblings = [...this.files.keys()].map((rfilename) => ({ rfilename }));
-      return void response.end(this.listing ?? JSON.stringify({ sha: this.commit, siblings }));
+      return void response.end(this.listing ?? JSON.stringify({ id: "some/model", sha: this.commit, siblings }));
     }
     const bytes = file === undefined ? undefined : this.files.get(file);
     if (bytes === undefined || file === undefined)

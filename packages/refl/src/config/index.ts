@@ -3,6 +3,7 @@ export * from "./demo.ts";
 export * from "./describe.ts";
 export * from "./evaluate.ts";
 export { TASK_NAMES, TASTE_NAMES, type TaskName, type TasteName } from "./fields.ts";
+export * from "./pull.ts";
 export { type ConfigDefinition, type ConfigOf, type ConfigSchema, resolveConfig } from "./resolve.ts";
 export * from "./sample.ts";
 export * from "./score.ts";

@@ -7,6 +7,7 @@ import {
   describeConfig,
   evaluateConfig,
   flagName,
+  pullConfig,
   rankConfig,
   sampleConfig,
   scoreConfig,
@@ -24,6 +25,7 @@ const definitions: readonly ConfigDefinition[] = [
   scoreConfig,
   rankConfig,
   evaluateConfig,
+  pullConfig,
 ];
 
 describe.each(definitions)("$command", ({ schema }) => {

@@ -65,9 +65,11 @@ export function addressText(url: URL): string {
 export function connectionError(url: URL, cause: unknown, signal?: AbortSignal): unknown {
   if (signal?.aborted) return signal.reason;
   if (cause instanceof ReflError || cause instanceof TransientError) return cause;
-  const { code = "", message } = cause as NodeJS.ErrnoException;
-  const text = `${url.origin}: ${told(message || code)}`;
-  if (PASSING_CODE.test(code) || message === "aborted") return new TransientError(text, { cause });
+  const { code, message } = cause as NodeJS.ErrnoException;
+  // What bears no system's code is no connection's failure but a mistake of ours.
+  if (typeof code !== "string") return cause;
+  const text = `${url.origin}: ${code === "ECONNRESET" ? "the connection was dropped" : told(message || code)}`;
+  if (PASSING_CODE.test(code)) return new TransientError(text, { cause });
   return new HubError("unavailable", text, 0, { cause });
 }
 
@@ -173,7 +175,7 @@ export function refusal(answer: HubAnswer, what: string, token: string | undefin
       "access",
       token === undefined
         ? `${what}: no such model, or one that needs an access token: set HF_TOKEN${own}`
-        : `${what}: no such model, or the access token does not open it${own}`,
+        : `${what}: no such model, or the access token ${mayCarryToken(url) ? "does not open it" : "was needed, which is not sent over plain http"}${own}`,
       status,
     );
   if (status === 404 || status === 410) {

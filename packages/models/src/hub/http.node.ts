@@ -16,8 +16,6 @@ export interface HubRequest {
   /** Seconds without a byte after which the connection counts as dropped. */
   readonly timeout: number;
   readonly signal?: AbortSignal | undefined;
-  /** `false` ends at a redirect to another origin and gives that answer: its headers are the hub's own. */
-  readonly leaveOrigin: boolean;
 }
 
 /** An answer whose body has not been read. `url` is where it came from, after redirects. */
@@ -101,7 +99,8 @@ function redirectTarget(location: string, from: URL): URL {
 }
 
 /**
- * Sends a request and follows redirects. The caller reads or destroys the body.
+ * Sends a request and follows redirects, but for those of a hub that describe a file (`X-Repo-Commit`) and lead to the storage where its bytes
+ * are: such an answer to `HEAD` is the one that is wanted. A mirror's redirect to a hub describes nothing and is followed. The caller reads or destroys the body.
  * @throws TransientError when it may work later; HubError when it will not; the signal's reason once that is set.
  */
 export async function send(start: URL, request: HubRequest): Promise<HubAnswer> {
@@ -131,7 +130,8 @@ export async function send(start: URL, request: HubRequest): Promise<HubAnswer> 
     if (status < 300 || status >= 400 || location === undefined) return { status, url, header, body };
     try {
       const target = redirectTarget(location, url);
-      if (!request.leaveOrigin && target.origin !== start.origin) return { status, url, header, body };
+      const describes = request.method === "HEAD" && header("x-repo-commit") !== undefined;
+      if (describes && target.origin !== url.origin) return { status, url, header, body };
       url = target;
     } finally {
       if (request.method === "HEAD") body.resume();

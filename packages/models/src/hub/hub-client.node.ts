@@ -67,7 +67,7 @@ export class HubClient {
     this.#retry = retry;
   }
 
-  #send(url: URL, request: Pick<HubRequest, "method" | "leaveOrigin"> & { from?: number }): Promise<HubAnswer> {
+  #send(url: URL, request: Pick<HubRequest, "method" | "from">): Promise<HubAnswer> {
     const { token, timeout } = this.#settings;
     return send(url, { token, timeout, signal: this.#retry.signal, ...request });
   }
@@ -82,7 +82,7 @@ export class HubClient {
     const url = new URL(`${this.#endpoint}/api/models/${owner}/${name}/revision/${encodeURIComponent(revision)}`);
     const what = modelIdText(id);
     return retrying(async () => {
-      const answer = await this.#send(url, { method: "GET", leaveOrigin: false });
+      const answer = await this.#send(url, { method: "GET" });
       if (answer.status !== 200) throw refusal(answer, what, this.#settings.token);
       return parseListing(await readText(answer, what, this.#retry.signal), what);
     }, this.#retry).catch(finalError);
@@ -92,7 +92,7 @@ export class HubClient {
   async describe(id: ModelId, revision: string, file: string): Promise<RemoteFile> {
     const what = `${modelIdText(id)}: ${file}`;
     return retrying(async () => {
-      const answer = await this.#send(this.#fileUrl(id, revision, file), { method: "HEAD", leaveOrigin: false });
+      const answer = await this.#send(this.#fileUrl(id, revision, file), { method: "HEAD" });
       const { status, header } = answer;
       const redirects = status >= 300 && status < 400;
       if (status !== 200 && !redirects) throw refusal(answer, what, this.#settings.token);
@@ -127,7 +127,7 @@ export class HubClient {
   async open(id: ModelId, remote: RemoteFile, from: number): Promise<RemoteBytes> {
     const { file, commit, size } = remote;
     const what = `${modelIdText(id)}: ${file}`;
-    const answer = await this.#send(this.#fileUrl(id, commit, file), { method: "GET", leaveOrigin: true, from });
+    const answer = await this.#send(this.#fileUrl(id, commit, file), { method: "GET", from });
     const { status, url, header, body } = answer;
     const refuse = (message: string): never => {
       body.destroy();

@@ -31,18 +31,20 @@ export async function writeNote(root: string, { file, commit, etag }: RemoteFile
 }
 
 /**
- * Whether a file in the folder is the hub's: by its note when it has not been changed since, else by its hash.
- * Of a file that is found right by its hash the note is written anew.
+ * What a file in the folder is to the hub's: the same by its note, where it has not been changed since (`noted`), the same by its hash (`intact`),
+ * or another one or none (`other`).
  */
-export async function isCurrent(root: string, remote: RemoteFile, signal?: AbortSignal): Promise<boolean> {
+export async function localState(
+  root: string,
+  remote: RemoteFile,
+  signal?: AbortSignal,
+): Promise<"noted" | "intact" | "other"> {
   const path = join(root, remote.file);
   const found = await stat(path).catch(() => undefined);
-  if (!found?.isFile() || found.size !== remote.size) return false;
+  if (!found?.isFile() || found.size !== remote.size) return "other";
   const [commit, etag, time] = (await readFile(notesPath(root, remote.file), "utf8").catch(() => "")).split("\n");
   // A second is the coarsest grain of file times.
   const noted = etag === remote.etag && found.mtimeMs / 1000 - 1 <= Number(time);
-  if (noted && commit === remote.commit) return true;
-  if (!noted && !(await isIntact(path, remote, signal))) return false;
-  await writeNote(root, remote);
-  return true;
+  if (noted && commit === remote.commit) return "noted";
+  return noted || (await isIntact(path, remote, signal)) ? "intact" : "other";
 }

@@ -15,7 +15,7 @@ import { fetchFile, hasSize } from "./fetch-file.node.ts";
 import { isPattern, matcher } from "./glob.ts";
 import { HubClient, type RemoteFile } from "./hub-client.node.ts";
 import { HubError } from "./hub-error.ts";
-import { isCurrent, localStem, NOTES, writeNote } from "./local-dir.node.ts";
+import { localState, localStem, NOTES, writeNote } from "./local-dir.node.ts";
 import { isCommit, type ModelId, modelIdText, unsafePath } from "./model-id.ts";
 import type { RetryOptions } from "./retry.ts";
 import type { HubSettings } from "./settings.node.ts";
@@ -187,12 +187,21 @@ function localPlace(root: string, remote: RemoteFile, force: boolean, signal: Ab
       "protocol",
       `the file name ${JSON.stringify(remote.file)} is refused: the hub's notes lie there`,
     );
+  let noted = false;
   return {
     path,
     destination: path,
     stem: localStem(root, remote),
-    isPresent: async () => !force && (await isCurrent(root, remote, signal)),
-    publish: () => writeNote(root, remote),
+    async isPresent() {
+      if (force) return false;
+      const state = await localState(root, remote, signal);
+      noted = state === "noted";
+      return state !== "other";
+    },
+    async publish() {
+      if (!noted) await writeNote(root, remote);
+      noted = true;
+    },
   };
 }
 
@@ -295,9 +304,7 @@ export async function pullModel(id: ModelId, options: PullOptions): Promise<Pull
     tell();
     await place.publish();
   });
-  if (root === undefined) {
-    for (const { place } of jobs) await place.publish();
-    await writeRef(repository, id.revision, commit);
-  }
+  for (const { place } of jobs) await place.publish();
+  if (root === undefined) await writeRef(repository, id.revision, commit);
   return result("fetched");
 }

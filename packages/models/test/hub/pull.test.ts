@@ -323,7 +323,7 @@ describe("answers without a file", () => {
     [404, { "x-error-code": "RepoNotFound" }, undefined, "not-found", /no such model/],
     [404, {}, undefined, "not-found", /not on the hub/],
     [400, { "x-error-message": "you\u009b2J typed it wrong" }, undefined, "protocol", /status 400 \(you2J typed/],
-    [302, { location: "https://elsewhere.example/x" }, undefined, "protocol", /status 302/],
+    [304, {}, undefined, "protocol", /status 304/],
   ] as const)("%i %j", async (status, headers, token, reason, message) => {
     answer(status, headers);
     const failure = pull({ settings: settings({ token }) });
@@ -416,6 +416,20 @@ describe("redirects", () => {
     expect(sha256(await readFile(join(snapshot, "config.json")))).toBe(sha256(SMALL));
   });
 
+  it("of a mirror to another hub are followed for the description too, without the token", async () => {
+    const mirror = await new LoopbackHub().start();
+    const storage = await new LoopbackHub().start();
+    others.push(mirror, storage);
+    mirror.fault = ({ path }) => ({ status: 308, headers: { location: `${hub.url}${path}` } });
+    storage.files.set(file, BIG);
+    hub.storage = storage.url;
+    await pull({ settings: settings({ endpoint: mirror.url, token: "hf_secret" }) });
+    await expectOnlyWhole();
+    expect(mirror.asked.every(({ headers }) => headers.authorization === "Bearer hf_secret")).toBe(true);
+    expect([...hub.asked, ...storage.asked].some(({ headers }) => headers.authorization !== undefined)).toBe(false);
+    expect(storage.of("HEAD")).toEqual([]);
+  });
+
   it.each([
     ["in a circle", "/some/model/resolve/main/config.json", /more than 10 redirects/],
     ["to other protocols", "file:///etc/passwd", /refused: not https/],
@@ -491,6 +505,15 @@ describe("a folder of one's own", () => {
     expect((await pull({ localDir })).files.map(({ state }) => state)).toEqual(["present", "present"]);
     expect(hub.of("GET").filter(({ file }) => file)).toEqual([]);
     expect(await readdir(folder)).toEqual(["mine"]);
+  });
+
+  it("is left as it is by a dry run", async () => {
+    const localDir = join(folder, "mine");
+    await mkdir(localDir);
+    await writeFile(join(localDir, "config.json"), SMALL);
+    const { files } = await pull({ localDir, dryRun: true });
+    expect(files.map(({ state }) => state)).toEqual(["present", "wanted"]);
+    expect(await readdir(localDir)).toEqual(["config.json"]);
   });
 
   it("keeps its old file when the new one comes damaged, and goes on with a dropped one", async () => {

@@ -2,7 +2,8 @@
 export { checkpoint } from "./checkpoint.ts";
 export { type GradcheckOptions, gradcheck } from "./gradcheck.ts";
 export { Adam, type AdamOptions, AdamW, ExponentialMovingAverage, emaDecay, type StepState } from "./optimizer.ts";
-export { type PackedEntry, Parameter, ParameterGroup, type Slab } from "./parameter.ts";
+export { type PackedEntry, Parameter, ParameterGroup, type ParameterGroupOptions, type Slab } from "./parameter.ts";
+export { GradScaler, type GradScalerOptions } from "./scaler.ts";
 export {
   type BackwardContext,
   type BackwardOptions,

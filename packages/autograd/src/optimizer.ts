@@ -2,6 +2,7 @@
 import { adamKernel, clipCoefficient, emaKernel, linearGrid, squareSum, squareSumThreads } from "@refl/kernels-wgsl";
 import { keep, Tensor } from "@refl/tensor";
 import type { ParameterGroup } from "./parameter.ts";
+import type { GradScaler } from "./scaler.ts";
 
 export interface AdamOptions {
   /** Default 1e-3. */
@@ -13,11 +14,13 @@ export interface AdamOptions {
   weightDecay?: number;
   /** Largest global norm of the gradients; 0 never clips. */
   maxNorm?: number;
+  /** Scales the losses whose gradients the optimiser gets; each step divides by its factor before anything else, and adapts it. */
+  scaler?: GradScaler | null;
 }
 
 /** What a step did, on the device: read it back when it is needed. */
 export interface StepState {
-  /** f32 [4]: clip coefficient, 1 when all gradients were finite else 0, their global norm, unused. */
+  /** f32 [4]: clip coefficient (over the loss's scale), 1 when all gradients were finite else 0, their global norm, the loss's scale or 0 where it has none. */
   readonly control: Tensor;
 }
 
@@ -36,8 +39,9 @@ class AdamBase {
   readonly #partial: Tensor;
   /** First and second moments, laid out as the group's slabs. */
   readonly moments: { readonly first: readonly Tensor[]; readonly second: readonly Tensor[] };
-  /** May change between steps, all but `maxNorm`, which is a part of captured steps. */
-  options: Required<Omit<AdamOptions, "maxNorm">> & { readonly maxNorm: number };
+  /** May change between steps, all but `maxNorm` and `scaler`, which are a part of captured steps. */
+  options: Required<Omit<AdamOptions, "maxNorm" | "scaler">> &
+    Readonly<Required<Pick<AdamOptions, "maxNorm" | "scaler">>>;
   /** Steps taken; part of the optimiser's state. */
   steps = 0;
 
@@ -51,6 +55,7 @@ class AdamBase {
       eps: 1e-8,
       weightDecay: decoupled ? 0.01 : 0,
       maxNorm: 0,
+      scaler: null,
       ...options,
     };
     this.moments = { first: group.like(0, "optimizer"), second: group.like(0, "optimizer") };
@@ -73,10 +78,11 @@ class AdamBase {
       ]);
       first += threads;
     }
+    const { scaler } = this.options;
     device.run(
       clipCoefficient,
-      {},
-      [this.#partial.storage, this.#control.storage],
+      scaler ? { SCALED: true } : {},
+      [this.#partial.storage, this.#control.storage, ...(scaler ? [scaler.state.storage] : [])],
       { count: first, limit: this.options.maxNorm },
       [1, 1, 1],
     );
@@ -120,6 +126,7 @@ class AdamBase {
       ].map((t) => t.storage);
       values.device.run(adamKernel, { DECOUPLED: this.#decoupled }, storages, { count4: count / 4 }, grid(count));
     });
+    this.group.publish();
     return { control: this.#control };
   }
 
@@ -200,6 +207,7 @@ export class ExponentialMovingAverage {
     if (this.#held) throw new TypeError("the averages are in place already");
     this.#held = this.group.like("values", "ema");
     this.group.slabs.forEach(({ values }, i) => void values.copy_(this.averages[i]!));
+    this.group.publish();
   }
 
   restore(): void {
@@ -210,6 +218,7 @@ export class ExponentialMovingAverage {
       held[i]!.dispose();
     });
     this.#held = null;
+    this.group.publish();
   }
 
   /** The averages by parameter name, as views that the caller disposes of. */

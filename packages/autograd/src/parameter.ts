@@ -6,6 +6,7 @@ import { Leaf } from "./tape.ts";
 export class Parameter extends Tensor {
   /** @internal Where its gradients end; it stays the same while the parameter is frozen. */
   readonly leaf = new Leaf();
+  #half: Tensor | null = null;
 
   /** Takes over the memory of `value` (f32 or f16; a copy where it is not contiguous), whose handle is disposed. Throws {@link DTypeError}. */
   constructor(value: Tensor, label = value.label) {
@@ -35,18 +36,54 @@ export class Parameter extends Tensor {
   set requiresGrad(value: boolean) {
     if (value === this.requiresGrad) return;
     this.history = value ? this.leaf : null;
+    if (this.#half) this.#half.history = this.history;
     if (!value) this.leaf.clear();
+  }
+
+  /** What is computed with: the f16 copy where there is one, whose gradients are this parameter's, else the parameter itself. */
+  get working(): Tensor {
+    return this.#half ?? this;
+  }
+
+  /**
+   * Puts an f16 copy in the parameter's place wherever {@link working} is asked for, or with null takes it away. The parameter takes the handle over; who made the
+   * copy keeps it equal to the parameter, whose own values stay what is trained, loaded and saved.
+   */
+  set half(copy: Tensor | null) {
+    if (this.#half) {
+      // The leaf is the parameter's: it must not end with the copy.
+      this.#half.history = null;
+      this.#half.dispose();
+    }
+    this.#half = copy;
+    if (copy) copy.history = this.history;
+  }
+
+  override dispose(): void {
+    this.half = null;
+    super.dispose();
   }
 }
 
 /** Elements that every packed parameter starts at a multiple of: 256 bytes, the strictest alignment of a buffer binding. */
 const ALIGNMENT = 64;
 
-/** One buffer's worth of packed parameters: `values` and `gradients` are flat f32 tensors of `count` elements. */
+/** One buffer's worth of packed parameters: `values` and `gradients` are flat f32 tensors of `count` elements, `half` the values as f16 where these are computed with. */
 export interface Slab {
   readonly values: Tensor;
   readonly gradients: Tensor;
+  readonly half: Tensor | null;
   readonly count: number;
+}
+
+export interface ParameterGroupOptions {
+  /** Bound of a slab in bytes; a larger parameter has one of its own. Default 64 MiB. */
+  readonly slabBytes?: number;
+  /**
+   * Mixed precision (Micikevicius et al. 2018, arXiv 1710.03740, §3.1): computations use f16 copies, while values and gradients stay f32. Default false.
+   * Whoever changes values calls {@link ParameterGroup.publish}; optimisers and averages do.
+   */
+  readonly half?: boolean;
 }
 
 /** Where a named parameter lies. */
@@ -72,10 +109,13 @@ export class ParameterGroup {
   readonly #leaves: readonly Leaf[];
 
   /**
-   * `parameters` are distinct f32 leaves of one device under distinct names; those that ask for no gradient are left out.
-   * `slabBytes` bounds a slab; a larger parameter has one of its own. Throws TypeError and {@link DTypeError}.
+   * `parameters` are distinct f32 leaves of one device under distinct names; those that ask for no gradient are left out. With `half` they are {@link Parameter}s.
+   * Throws TypeError, and {@link DTypeError}, for `half` also where the device has no f16.
    */
-  constructor(parameters: Iterable<readonly [name: string, parameter: Tensor]>, { slabBytes = SLAB_BYTES } = {}) {
+  constructor(
+    parameters: Iterable<readonly [name: string, parameter: Tensor]>,
+    { slabBytes = SLAB_BYTES, half = false }: ParameterGroupOptions = {},
+  ) {
     const entries: PackedEntry[] = [];
     const leaves: Leaf[] = [];
     const names = new Set<string>();
@@ -85,6 +125,8 @@ export class ParameterGroup {
       if (!(leaf instanceof Leaf)) continue;
       if (parameter.dtype !== "f32")
         throw new DTypeError(`parameter ${name}`, [parameter.dtype], "an optimiser's master weights are f32");
+      if (half && !(parameter instanceof Parameter))
+        throw new TypeError(`parameter ${name} is a bare tensor: only a Parameter can have an f16 copy`);
       if (leaf.sink) throw new TypeError(`parameter ${name} is in another group: dispose of that first`);
       if (names.has(name) || leaves.includes(leaf)) throw new TypeError(`parameter ${name} is in the group twice`);
       names.add(name);
@@ -98,11 +140,14 @@ export class ParameterGroup {
     }
     if (!entries.length) throw new TypeError("a parameter group needs at least one parameter that requires a gradient");
     const { device } = entries[0]!.parameter;
+    if (half && !device.capabilities.f16)
+      throw new DTypeError("mixed precision", ["f16"], "this device has no shader-f16; train in f32");
     this.entries = entries;
     this.#leaves = leaves;
     this.slabs = sizes.map((count) => ({
       values: keep(Tensor.empty(device, [count], "f32", "parameters").fill_(0)),
       gradients: keep(Tensor.empty(device, [count], "f32", "gradients").fill_(0)),
+      half: half ? keep(Tensor.empty(device, [count], "f16", "f16 parameters")) : null,
       count,
     }));
     entries.forEach(({ parameter, slab, offset }, i) => {
@@ -112,7 +157,15 @@ export class ParameterGroup {
       home.dispose();
       leaves[i]!.clear();
       leaves[i]!.sink = this.view(this.slabs[slab]!.gradients, parameter, offset);
+      const copies = this.slabs[slab]!.half;
+      if (copies) (parameter as Parameter).half = this.view(copies, parameter, offset);
     });
+    this.publish();
+  }
+
+  /** Rounds the values to the f16 copies that are computed with, if there are any: after every change of the values. */
+  publish(): void {
+    for (const { values, half } of this.slabs) half?.copy_(values);
   }
 
   /** A view with the parameter's shape of a flat tensor laid out as the slabs; no scope owns it. */
@@ -133,16 +186,18 @@ export class ParameterGroup {
     for (const leaf of this.#leaves) leaf.grad = null;
   }
 
-  /** Gives the gradients' memory back; the parameters stay where they are and can be packed again. */
+  /** Gives the gradients' memory and that of f16 copies back; the parameters stay where they are and can be packed again. */
   dispose(): void {
+    for (const { parameter } of this.entries) if (parameter instanceof Parameter) parameter.half = null;
     for (const leaf of this.#leaves) {
       leaf.sink?.dispose();
       leaf.sink = null;
       leaf.grad = null;
     }
-    for (const { gradients, values } of this.slabs) {
+    for (const { gradients, values, half } of this.slabs) {
       gradients.dispose();
       values.dispose();
+      half?.dispose();
     }
   }
 }

@@ -36,7 +36,7 @@ export interface StageEndEvent {
 
 /**
  * One step of a stage was done. `step` counts from 1 and a resumed run goes on counting; `total` is the stage's whole number of steps.
- * Metrics are finite numbers under stable names: `loss`, `lr`, `gradNorm`, `reward`, `rewardLoss`, `pretrainingLoss`, `accuracy`, `judge`,
+ * Metrics are finite numbers under stable names: `loss`, `lr`, `gradNorm`, `lossScale` and `skipped` (1) of mixed precision, `reward`, `rewardLoss`, `pretrainingLoss`, `accuracy`, `judge`,
  * `memoryBytes` (the device's, in use), `files` (of `pull`: those that are whole).
  */
 export interface StepEvent {

@@ -39,10 +39,11 @@ export const clipCoefficient = defineKernel({
   buffers: [
     ["partial", "read"],
     ["control", "read_write"],
+    ["scaler?SCALED", "read_write"],
   ],
   params: { count: "u32", limit: "f32" },
   workgroup: [1, 1, 1],
-  variants: [{}],
+  variants: [{}, { SCALED: true }],
 });
 
 export const emaKernel = defineKernel({

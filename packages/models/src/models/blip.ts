@@ -176,9 +176,9 @@ export class BlipRewardModel extends Module<[image: Tensor, ids: Tensor, mask: T
     return this.blip.visual_encoder.forward(image);
   }
 
-  /** The head's output before normalisation, which training compares. imageTokens: [B, tokens, embed_dim] → [B, 1]. */
+  /** The head's output before normalisation, which training compares. imageTokens: [B, tokens, embed_dim] → [B, 1], f32 whatever the weights' dtype is. */
   rawReward(imageTokens: Tensor, ids: Tensor, mask: Tensor): Tensor {
-    return this.run(() => this.mlp.forward(this.blip.features(imageTokens, ids, mask)));
+    return this.run(() => this.mlp.forward(this.blip.features(imageTokens, ids, mask)).to("f32"));
   }
 
   /** (raw − mean) / std. */

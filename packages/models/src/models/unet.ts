@@ -17,7 +17,7 @@ export interface UNetOptions {
  * Predicts noise, velocity or x0 (the scheduler says which) for `sample` at `timesteps` under the text states.
  *
  * sample: [B, in_channels, H, W], H and W multiples of 2^(blocks − 1). timesteps: [B] or [1] f32. encoderHiddenStates: [B, S, cross_attention_dim].
- * Returns [B, out_channels, H, W]. Throws ShapeError when the sizes do not fit.
+ * Returns [B, out_channels, H, W] in the sample's dtype, whatever the weights' is. Throws ShapeError when the sizes do not fit.
  */
 export class UNet2DConditionModel extends Module<
   [sample: Tensor, timesteps: Tensor, encoderHiddenStates: Tensor, options?: UNetOptions],
@@ -104,9 +104,11 @@ export class UNet2DConditionModel extends Module<
     options: UNetOptions = {},
   ): Tensor {
     this.#check(sample, timesteps, encoderHiddenStates);
-    const time = this.time_embedding.forward(this.time_proj.forward(timesteps));
-    const condition = { time: time.silu(), context: encoderHiddenStates, mask: options.encoderMask ?? null };
-    let hidden = this.conv_in.forward(sample);
+    const { dtype } = this.conv_in.weight.value;
+    const time = this.time_embedding.forward(this.time_proj.forward(timesteps).to(dtype));
+    const context = encoderHiddenStates.to(dtype);
+    const condition = { time: time.silu(), context, mask: options.encoderMask ?? null };
+    let hidden = this.conv_in.forward(sample.to(dtype));
     const skips = [hidden];
     for (const block of this.down_blocks) {
       const result = block.forward(hidden, condition);
@@ -118,7 +120,7 @@ export class UNet2DConditionModel extends Module<
       const joined = skips.splice(-block.resnets.length).reverse();
       hidden = block.forward(hidden, joined, condition);
     }
-    return this.conv_out.forward(this.conv_norm_out.forward(hidden, "silu"));
+    return this.conv_out.forward(this.conv_norm_out.forward(hidden, "silu")).to(sample.dtype);
   }
 
   #check(sample: Tensor, timesteps: Tensor, states: Tensor): void {

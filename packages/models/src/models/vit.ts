@@ -105,7 +105,7 @@ class VisionBlock extends Module<[x: Tensor], Tensor> {
   }
 }
 
-/** image: [B, 3, S, S] normalised, S = image_size → all tokens after the final norm, [B, 1 + patches, embed_dim], the first being CLS. */
+/** image: [B, 3, S, S] normalised, S = image_size → all tokens after the final norm in the weights' dtype, [B, 1 + patches, embed_dim], the first being CLS. */
 export class VisionTransformer extends Module<[image: Tensor], Tensor> {
   readonly config: VisionConfig;
   readonly cls_token: ParameterSlot;
@@ -135,7 +135,7 @@ export class VisionTransformer extends Module<[image: Tensor], Tensor> {
       throw new ShapeError("VisionTransformer", [image.shape], `the image must be [B, 3, ${size}, ${size}]`);
     }
     const cls = this.cls_token.value.expand(image.shape[0]!, 1, width);
-    let x = cat([cls, this.patch_embed.forward(image)], 1).add(this.pos_embed.value);
+    let x = cat([cls, this.patch_embed.forward(image.to(cls.dtype))], 1).add(this.pos_embed.value);
     for (const block of this.blocks) x = block.forward(x);
     return this.norm.forward(x);
   }

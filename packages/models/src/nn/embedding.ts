@@ -18,7 +18,7 @@ export class Embedding extends Module<[ids: Tensor], Tensor> {
   protected override compute(ids: Tensor): Tensor {
     let first = 0;
     const rows = this.weight.parts.map((part) => {
-      const found = embedding(part, first ? ids.sub(first) : ids);
+      const found = embedding(part.working, first ? ids.sub(first) : ids);
       first += part.shape[0]!;
       return found;
     });
@@ -32,7 +32,7 @@ export class Embedding extends Module<[ids: Tensor], Tensor> {
       if (length > shape[0]!)
         throw new ShapeError("embedding", [shape, [length]], `${length} positions, the table has ${shape[0]}`);
       const rows = parts[0]!.shape[0]!;
-      return (length <= rows ? parts[0]! : cat(parts)).slice(0, 0, length);
+      return (length <= rows ? parts[0]!.working : cat(parts.map((part) => part.working))).slice(0, 0, length);
     });
   }
 }

@@ -42,7 +42,7 @@ export class LoraLayer extends Module<[x: Tensor], Tensor> {
 
   /** scale · B · A, [out, in]: what it adds to the layer's weight. */
   delta(): Tensor {
-    return this.run(() => this.lora_B.weight.value.matmul(this.lora_A.weight.value).mul(this.scale));
+    return this.run(() => this.lora_B.weight.master.matmul(this.lora_A.weight.master).mul(this.scale));
   }
 }
 
@@ -63,7 +63,7 @@ export class LoraAdapters extends Module<[], void> {
   merge(): void {
     noGrad(() =>
       scope(() => {
-        for (const { layer, adapter } of this.#layers.values()) layer.weight.value.add_(adapter.delta());
+        for (const { layer, adapter } of this.#layers.values()) layer.weight.master.add_(adapter.delta());
       }),
     );
     this.detach();

@@ -198,6 +198,20 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
     return this;
   }
 
+  /**
+   * Lets layers compute with f16 copies of the frozen weights, or with `f32` takes the copies away; weights that train get theirs from their `ParameterGroup`.
+   * All weights of a model must be computed with in one type. Throws {@link DTypeError} where the device has no f16.
+   */
+  computeFrozen(dtype: "f16" | "f32"): void {
+    for (const [, slot] of this.namedSlots()) slot.computeFrozen(dtype);
+  }
+
+  /** Rounds all weights to f16 and lets the wider values go: half the memory, for models that are neither trained nor saved. Returns this. Throws {@link DTypeError} where the device has no f16. */
+  narrow(): this {
+    for (const [, slot] of this.namedSlots()) slot.narrow();
+    return this;
+  }
+
   /** Gives the memory of all weights and constants back. */
   dispose(): void {
     for (const value of Object.values(this)) {

@@ -1,6 +1,6 @@
 /** The place of one weight in a module: its shape and how it begins, whether or not there is memory for it yet. */
 import { Parameter } from "@refl/autograd";
-import { type Device, numel, ReflError, type Shape, ShapeError, Tensor } from "@refl/tensor";
+import { type Device, keep, numel, ReflError, type Shape, ShapeError, Tensor } from "@refl/tensor";
 import { drawInitial, type Initializer, weightStream } from "./init.ts";
 
 export interface SlotOptions {
@@ -25,8 +25,13 @@ export class ParameterSlot {
     this.divisible = divisible;
   }
 
-  /** The weight. Throws {@link ReflError}: `no-weights` while the slot is empty, `divided-weight` where it is kept as several. */
-  get value(): Parameter {
+  /** The weight as layers compute with it: an f16 copy where there is one. Throws {@link ReflError}: `no-weights` while the slot is empty, `divided-weight` where it is kept as several. */
+  get value(): Tensor {
+    return this.master.working;
+  }
+
+  /** The weight as it is trained, loaded and saved. Throws as {@link value}. */
+  get master(): Parameter {
     const { parts } = this;
     if (parts.length > 1) {
       const text = `a weight [${this.shape.join(", ")}] exceeds the device's largest binding and is kept in ${parts.length} parts`;
@@ -129,6 +134,25 @@ export class ParameterSlot {
   empty(): void {
     for (const part of this.#parts) part.dispose();
     this.#parts = [];
+  }
+
+  /** Gives frozen weights an f16 copy to compute with, or takes it away; weights that train get theirs where they are packed. Nothing happens to weights that are f16 or have a copy. */
+  computeFrozen(dtype: "f16" | "f32"): void {
+    if (!this.#frozen) return;
+    for (const part of this.#parts) {
+      if (dtype === "f32") part.half = null;
+      else if (part.dtype === "f32" && part.working === part) {
+        part.half = keep(Tensor.empty(part.device, part.shape, "f16", part.label).copy_(part));
+      }
+    }
+  }
+
+  /** Rounds the weight to f16 and lets the wider values go: for models that are neither trained nor saved. */
+  narrow(): void {
+    const { parts } = this;
+    if (parts[0]!.dtype === "f16") return;
+    const rounded = parts.map((part) => Tensor.empty(part.device, part.shape, "f16", part.label).copy_(part));
+    this.#take(rounded, parts[0]!.label);
   }
 
   #take(tensors: readonly Tensor[], label: string): readonly Parameter[] {

@@ -91,6 +91,17 @@ export const optimizerEntries = (
   gradientClip: v.optional(positive("Largest global norm of the gradient"), 1),
 });
 
+/** What models are computed in. */
+export const PRECISIONS = ["f32", "f16"] as const;
+
+/** In what numbers a training computes. */
+export const precisionEntry = {
+  precision: v.optional(
+    choice(PRECISIONS, "What models compute and keep activations in; `f16` is mixed precision with a scaled loss"),
+    "f32",
+  ),
+};
+
 /** Exponential moving average of the weights. */
 export const emaEntry = (decay: number) => ({
   ema: v.optional(

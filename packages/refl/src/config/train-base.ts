@@ -8,6 +8,7 @@ import {
   emaEntry,
   optimizerEntries,
   positive,
+  precisionEntry,
   runEntries,
   sampleEveryEntry,
   samplerEntries,
@@ -30,6 +31,7 @@ export const TrainBaseSchema = v.strictObject({
   batchSize: v.optional(count("Pictures per step"), 16),
   ...optimizerEntries(1e-3, "cosine", 100),
   ...emaEntry(0.999),
+  ...precisionEntry,
   predictionType: v.optional(
     choice(
       PREDICTION_TYPES,

@@ -6,6 +6,7 @@ import {
   count,
   emaEntry,
   optimizerEntries,
+  precisionEntry,
   runEntries,
   samplerEntries,
   share,
@@ -59,6 +60,7 @@ export const TrainRewardSchema = v.strictObject({
     4,
   ),
   ...rewardTrainingEntries,
+  ...precisionEntry,
   ...samplerEntries,
   ...checkpointEntries(50),
 });

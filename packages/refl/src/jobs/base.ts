@@ -8,7 +8,7 @@ import type { CheckpointFiles } from "../run/sink.ts";
 import { trainBase } from "../train/base.ts";
 import { type ExampleSource, taskExamples } from "../train/examples.ts";
 import type { ObjectiveOptions } from "../train/objective.ts";
-import { STATE_FILE } from "../train/session.ts";
+import { checkPrecision, STATE_FILE } from "../train/session.ts";
 import type { JobContext } from "./context.ts";
 import { trainingGrids } from "./grids.ts";
 import { withSampler } from "./sampler.ts";
@@ -41,6 +41,7 @@ export async function* runTrainBase(
 ): Run<BaseSummary> {
   const { device, sink, signal, observer } = context;
   const task = taskNamed(config.task);
+  checkPrecision(device, config.precision);
   const pipeline = withSampler(newPipeline(task, device, config.seed, config.predictionType), config.sampler);
   const checkpoint = options.resume ? await sink?.findLatestCheckpoint() : undefined;
   const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];

@@ -172,6 +172,7 @@ class Watch implements TrainingObserver {
 
 const PARTS_BY_LABEL: Readonly<Record<string, keyof MemoryByPart>> = {
   parameters: "trained weights",
+  "f16 parameters": "trained weights",
   gradients: "gradients",
   optimizer: "optimiser state",
   ema: "moving average",
@@ -200,7 +201,7 @@ export async function* dryRun(training: Training, context: JobContext): Run<DryR
   try {
     const { run, schedule } = rehearsal(training, inner);
     yield* watched(run, watch, rankingsAreInvented(training));
-    const rates = await measureRates(device);
+    const rates = await measureRates(device, training.config.precision);
     const all = [...watch.stages.values()].reduce((sum, { work }) => addWork(sum, work), noWork);
     const between = secondsOf(workBetween(all, dry.work), rates);
     const stages = [...watch.stages].map(

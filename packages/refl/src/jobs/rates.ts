@@ -88,9 +88,10 @@ async function secondsPerRun(device: Device, run: () => void): Promise<number> {
 async function withProbe<T>(
   device: Device,
   { operands, run }: Probe,
+  dtype: "f32" | "f16",
   use: (once: () => void) => Promise<T>,
 ): Promise<T> {
-  const tensors = operands.map((shape) => keep(full(device, shape, 0.5)));
+  const tensors = operands.map((shape) => keep(full(device, shape, 0.5, dtype)));
   try {
     return await use(() => scope(() => void run(...tensors)));
   } finally {
@@ -98,15 +99,15 @@ async function withProbe<T>(
   }
 }
 
-/** Times the probes on `device`: a few tenths of a second, and the compilation of their kernels. */
-export async function measureRates(device: Device): Promise<Rates> {
+/** Times the probes on `device` on operands of `dtype`: a few tenths of a second, and the compilation of their kernels. */
+export async function measureRates(device: Device, dtype: "f32" | "f16" = "f32"): Promise<Rates> {
   const dry = new DryDevice(device);
   const dispatch = await emptyKernel(device);
   const rate = async (probe: Probe, amount: (work: Work) => number): Promise<number> => {
     const before = dry.work;
-    await withProbe(dry, probe, async (once) => once());
+    await withProbe(dry, probe, dtype, async (once) => once());
     const work = workBetween(before, dry.work);
-    const seconds = await withProbe(device, probe, (once) => secondsPerRun(device, once));
+    const seconds = await withProbe(device, probe, dtype, (once) => secondsPerRun(device, once));
     return amount(work) / Math.max(seconds - dispatch * work.dispatches, seconds / 10);
   };
   return {

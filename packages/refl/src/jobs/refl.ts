@@ -14,7 +14,7 @@ import type { RunSink } from "../run/sink.ts";
 import type { ImageReward } from "../scorers/image-reward.ts";
 import { type ExampleSource, taskExamples } from "../train/examples.ts";
 import { type Look, type ReflOptions, type ReflResult, trainRefl } from "../train/refl.ts";
-import { STATE_FILE } from "../train/session.ts";
+import { checkPrecision, type Precision, STATE_FILE } from "../train/session.ts";
 import { objectiveOf } from "./base.ts";
 import type { JobContext } from "./context.ts";
 import { trainingGrids } from "./grids.ts";
@@ -38,6 +38,7 @@ export interface ArmOptions {
   readonly task: PictureTask;
   readonly taste: Taste;
   readonly config: ReflTrainingConfig & {
+    readonly precision?: Precision;
     readonly seed: number;
     readonly samplerSteps: number;
     readonly guidance: number;
@@ -126,8 +127,11 @@ export async function* runTrainRefl(
   const { device, sink, signal, observer } = context;
   const task = taskNamed(config.task);
   const taste = tasteNamed(config.taste, task);
+  checkPrecision(device, config.precision);
   const base = config.base ? await context.open(config.base) : (await context.shipped(task.name)).base;
   const scorer = await loadRewardModel(await context.open(config.reward), device);
+  // It is neither trained nor saved.
+  if (config.precision === "f16") scorer.model.narrow();
   const results: Partial<Record<ReflArm, ReflResult>> = {};
   const common = {
     ...{ task, taste, config, scorer },

@@ -12,7 +12,7 @@ import type { RunSink } from "../run/sink.ts";
 import type { ImageReward } from "../scorers/image-reward.ts";
 import type { RankedPictures } from "../train/pairs.ts";
 import { type RewardTrainingOptions, type RewardTrainingResult, trainRewardModel } from "../train/reward.ts";
-import { STATE_FILE } from "../train/session.ts";
+import { checkPrecision, STATE_FILE } from "../train/session.ts";
 import type { JobContext } from "./context.ts";
 import { drawAndRank, foundPrompts, rankFound } from "./ranking.ts";
 import { loadPipeline } from "./sampler.ts";
@@ -53,6 +53,7 @@ export async function* runTrainReward(
 ): Run<RewardTrainingResult> {
   const { device, sink, signal, observer } = context;
   const task = taskNamed(config.task);
+  checkPrecision(device, config.precision);
   const seconds: StageSeconds = {};
   const shipped = await context.shipped(task.name);
   const scorer = await rewardFromBlip(

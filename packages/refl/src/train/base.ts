@@ -1,11 +1,10 @@
 /** Training a text-to-image model on captioned pictures: the denoising loss, AdamW, a moving average, sample grids and resumable checkpoints. */
-import { backward } from "@refl/autograd";
 import type { TextToImagePipeline } from "@refl/models";
 import type { Run, SampleGrid } from "../events.ts";
 import { type ExampleSource, exampleBatch } from "./examples.ts";
 import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
-import { type TrainingObserver, TrainingSession } from "./session.ts";
+import { type Precision, type TrainingObserver, TrainingSession } from "./session.ts";
 
 export interface BaseOptions extends LearningRate {
   /** The model; UNet and text encoder are trained together. */
@@ -18,6 +17,8 @@ export interface BaseOptions extends LearningRate {
   readonly weightDecay: number;
   readonly gradientClip: number;
   readonly emaDecay: number;
+  /** Default f32. */
+  readonly precision?: Precision;
   readonly seed: number;
   /** The state that a checkpoint of this run left, to go on from. */
   readonly resume?: { readonly state: Uint8Array; readonly name: string };
@@ -36,11 +37,11 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
     ...[...pipeline.unet.namedParameters()].map(([name, t]) => [`unet.${name}`, t] as const),
     ...[...pipeline.textEncoder.namedParameters()].map(([name, t]) => [`text_encoder.${name}`, t] as const),
   ];
-  options.observer?.models({ unet: pipeline.unet, text_encoder: pipeline.textEncoder });
-  const session = new TrainingSession(pipeline.device, named, options);
+  const models = { unet: pipeline.unet, text_encoder: pipeline.textEncoder };
+  const session = new TrainingSession(pipeline.device, named, options, models);
   const training = session.prepare("base training step", (inputs: DenoisingInputs) => {
     const value = denoisingLoss(pipeline, inputs);
-    backward(value);
+    session.backward(value);
     return { loss: value };
   });
   let loss = Number.NaN;
@@ -55,7 +56,7 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
       const batch = exampleBatch(examples, seed, first, batchSize);
       const data = denoisingData(pipeline, { ...batch, first }, seed, options.objective);
       const metrics = await training.advance(learningRate(options, session.step + 1, steps), data, null);
-      loss = metrics["loss"]!;
+      loss = metrics["loss"] ?? loss;
       const { step } = session;
       yield { type: "step", stage: "base", step, total: steps, metrics };
       if (samples && (step % samples.every === 0 || step === steps))

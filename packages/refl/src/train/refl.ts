@@ -1,5 +1,4 @@
 /** ReFL: the reward's gradient, back through reward model, picture and one sampler step, into the diffusion model's weights. */
-import { backward } from "@refl/autograd";
 import { addLora, type TextToImagePipeline } from "@refl/models";
 import type { HostTensor, HostTensors, Outputs, Tensor } from "@refl/tensor";
 import type { Run, SampleGrid } from "../events.ts";
@@ -9,7 +8,7 @@ import { type GradedInputs, gradedData, gradedIndex, gradedPictures } from "./gr
 import { mixNoise, type NoiseInputs, noiseData } from "./noise.ts";
 import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
-import { type TrainingObserver, TrainingSession } from "./session.ts";
+import { type Precision, type TrainingObserver, TrainingSession } from "./session.ts";
 
 export interface ReflOptions extends LearningRate {
   /** The model that is tuned; its text encoder and codec stay as they are. */
@@ -39,6 +38,8 @@ export interface ReflOptions extends LearningRate {
   readonly weightDecay: number;
   readonly gradientClip: number;
   readonly emaDecay: number;
+  /** Default f32. */
+  readonly precision?: Precision;
   readonly seed: number;
   readonly stage: "refl" | "control";
   /** Looks at the model (its moving average is in place) every `every` steps; training stops after `patience` looks without a better score. */
@@ -86,14 +87,17 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
   scorer.model.requiresGrad(false);
   pipeline.unet.requiresGrad(options.lora === null);
   const adapters = options.lora && addLora(pipeline.unet, options.lora).initialize(pipeline.device, seed);
-  options.observer?.models({
+  const models = {
     unet: pipeline.unet,
     ...(adapters ? { "unet adapters": adapters } : {}),
     text_encoder: pipeline.textEncoder,
     reward: scorer.model,
-  });
-  const session = new TrainingSession(pipeline.device, (adapters ?? pipeline.unet).namedParameters(), options);
-  const tuning = session.prepare("ReFL step", (inputs: Outputs, graded: number) => reflLosses(options, inputs, graded));
+  };
+  const parameters = (adapters ?? pipeline.unet).namedParameters();
+  const session = new TrainingSession(pipeline.device, parameters, options, models);
+  const tuning = session.prepare("ReFL step", (inputs: Outputs, graded: number) =>
+    reflLosses(options, session, inputs, graded),
+  );
   const best: Best = {
     judge: Number.NEGATIVE_INFINITY,
     step: 0,
@@ -213,13 +217,18 @@ function reflData(options: ReflOptions, step: number): { data: HostTensors<Outpu
 }
 
 /** Forward and backward of both losses. */
-function reflLosses(options: ReflOptions, inputs: Outputs, graded: number): Record<string, Tensor> {
+function reflLosses(
+  options: ReflOptions,
+  session: TrainingSession,
+  inputs: Outputs,
+  graded: number,
+): Record<string, Tensor> {
   const { pipeline, scorer, lambda } = options;
   const scalars: Record<string, Tensor> = {};
   const parts = partsOf(options);
   if (parts.pretraining) {
     const loss = denoisingLoss(pipeline, inputs as DenoisingInputs);
-    backward(loss.mul(options.pretrainingWeight));
+    session.backward(loss.mul(options.pretrainingWeight));
     scalars["pretrainingLoss"] = loss.detach();
   }
   if (parts.reward) {
@@ -229,7 +238,7 @@ function reflLosses(options: ReflOptions, inputs: Outputs, graded: number): Reco
     const rewards = scorer.model.normalise(raw);
     // φ(r) = relu(2 − r): no reward above two deviations is worth more (ImageReward's repository; the paper says only "ReLU").
     const loss = rewards.neg().add(2).relu().mean();
-    backward(loss.mul(lambda));
+    session.backward(loss.mul(lambda));
     scalars["rewardLoss"] = loss.detach();
     scalars["reward"] = rewards.detach().mean();
   }

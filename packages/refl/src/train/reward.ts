@@ -1,5 +1,4 @@
 /** Training the reward model on ranked pictures: pair loss, best checkpoint by held-out prompts, and the normalisation stored with it. */
-import { backward } from "@refl/autograd";
 import type { BlipRewardModel } from "@refl/models";
 import { DataError, type HostTensor, type HostTensors, type Tensor } from "@refl/tensor";
 import { stackPlanes } from "../data/pixels.ts";
@@ -9,7 +8,7 @@ import { type ImageReward, type TokenTensors, tokenData } from "../scorers/image
 import { mixNoise, type NoiseInputs, noiseData, shifted } from "./noise.ts";
 import { type BatchPair, type RankedPictures, strictPairs } from "./pairs.ts";
 import { learningRate } from "./schedule.ts";
-import { type TrainingObserver, TrainingSession, type TrainingStep } from "./session.ts";
+import { type Precision, type TrainingObserver, TrainingSession, type TrainingStep } from "./session.ts";
 import { uniforms } from "./streams.ts";
 
 export interface RewardTrainingOptions {
@@ -38,6 +37,8 @@ export interface RewardTrainingOptions {
   readonly emaDecay: number;
   /** Pictures move by up to so many pixels each way, their edges repeated. */
   readonly shift: number;
+  /** Default f32. */
+  readonly precision?: Precision;
   readonly seed: number;
   /** The state that a checkpoint of this run left, to go on from. */
   readonly resume?: { readonly state: Uint8Array; readonly name: string };
@@ -116,10 +117,9 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   model.mean = 0;
   model.std = 1;
   freezeFirstLayers(model, options.fixRate);
-  options.observer?.models({ reward: model });
-  const session = new TrainingSession(device, model.namedParameters(), options);
+  const session = new TrainingSession(device, model.namedParameters(), options, { reward: model });
   // Ties make the number of pairs differ from step to step; what comes once need not be captured.
-  const ranking = session.prepare("reward training step", rankingLoss(scorer), { eagerCalls: 1 });
+  const ranking = session.prepare("reward training step", rankingLoss(scorer, session), { eagerCalls: 1 });
   const best: Best = { loss: Number.POSITIVE_INFINITY, curve: [], weights: session.snapshot() };
   const { curve } = best;
   let lookedAt = 0;
@@ -244,9 +244,9 @@ async function rankingStep(
 type RankingInputs = NoiseInputs & TokenTensors & { readonly rgb: Tensor; readonly signs: Tensor };
 
 /** Forward and backward of one step, on raw rewards of pictures with noise mixed in. */
-const rankingLoss = (scorer: ImageReward) => (inputs: RankingInputs) => {
+const rankingLoss = (scorer: ImageReward, session: TrainingSession) => (inputs: RankingInputs) => {
   const loss = pairLoss(scorer.rawRewardOfTokens(inputs, mixNoise(inputs.rgb, inputs)), inputs.signs);
-  backward(loss);
+  session.backward(loss);
   return { loss };
 };
 

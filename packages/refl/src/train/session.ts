@@ -1,5 +1,13 @@
 /** What every trainer has in common: packed weights with AdamW and a moving average, one guarded step, and a state that resumes bit for bit. */
-import { AdamW, ExponentialMovingAverage, emaDecay, ParameterGroup } from "@refl/autograd";
+import {
+  AdamW,
+  backward,
+  ExponentialMovingAverage,
+  emaDecay,
+  GradScaler,
+  type GradScalerOptions,
+  ParameterGroup,
+} from "@refl/autograd";
 import {
   bytesSource,
   float32Entry,
@@ -14,6 +22,7 @@ import {
   cat,
   type Device,
   DivergedError,
+  DTypeError,
   type HostTensors,
   type Outputs,
   ReplayedFunction,
@@ -29,24 +38,31 @@ export interface TrainingObserver {
   step<T>(compute: () => T): T;
 }
 
+/** What models compute and keep activations in. `f16` is mixed precision: weights, gradients of weights, moments and averages stay f32. */
+export type Precision = "f32" | "f16";
+
 export interface SessionOptions {
   readonly weightDecay: number;
   /** Largest global norm of the gradient. */
   readonly gradientClip: number;
   /** Largest decay of the moving average; null trains without one. */
   readonly emaDecay: number | null;
+  /** Default f32. */
+  readonly precision?: Precision;
+  /** How the loss is scaled in f16. */
+  readonly lossScaling?: GradScalerOptions;
   readonly observer?: TrainingObserver;
 }
 
-/** The losses of a step: calls backward and returns the scalars to report. A function of its arguments and of weights, nothing else. */
+/** The losses of a step: calls the session's `backward` and returns the scalars to report. A function of its arguments and of weights, nothing else. */
 export type StepLosses<T extends Outputs, V extends Variant> = (inputs: T, variant: V) => Record<string, Tensor>;
 
 /** A kind of step of a session. */
 export interface TrainingStep<T extends Outputs, V extends Variant> {
   /**
    * One step: clears gradients, computes the losses of `data`, updates weights and average, and reads everything back at once.
-   * A gradient that is not finite leaves weights, moments, average and step count alone.
-   * @throws DivergedError naming the first weight that is not finite, else the first gradient
+   * A gradient that is not finite leaves weights, moments and average alone. In f16 such a step counts, halves the loss's scale, and is told by the metric `skipped`.
+   * @throws DivergedError naming the first weight that is not finite, else the first gradient; in f16 when the scale has nothing left to give
    */
   advance(lr: number, data: HostTensors<T>, variant: V): Promise<Record<string, number>>;
 }
@@ -56,6 +72,9 @@ export interface PrepareOptions {
   readonly eagerCalls?: number;
 }
 
+/** A scale of the loss at which gradients that are not finite are no matter of range. */
+const LEAST_SCALE = 1;
+
 /** The output that holds the optimiser's control words and all scalars, to be read at once. */
 const REPORT = "report";
 
@@ -63,7 +82,7 @@ const REPORT = "report";
 export const STATE_FILE = "training-state.safetensors";
 
 /**
- * Weights in training. The state is the weights, AdamW's moments, the moving average and the counts of steps and updates, all f32;
+ * Weights in training. The state is the weights, AdamW's moments, the moving average, in f16 the loss's scale, and the counts of steps and updates, all f32;
  * random numbers and data need no state, since they are functions of the seed and the step.
  */
 export class TrainingSession {
@@ -73,18 +92,44 @@ export class TrainingSession {
   readonly average: ExponentialMovingAverage | null;
   readonly #emaLimit: number;
   readonly #observer: TrainingObserver | null;
+  readonly #scaler: GradScaler | null;
+  readonly #models: readonly Module[];
   readonly #functions: { dispose(): void }[] = [];
   /** Steps done. */
   step = 0;
 
-  /** Packs the trainable leaves of `parameters`; names are those of the state. */
-  constructor(device: Device, parameters: Iterable<readonly [name: string, tensor: Tensor]>, options: SessionOptions) {
+  /**
+   * Packs the trainable leaves of `parameters`; names are those of the state. `models` are all that take part, by name: in f16 their frozen weights are computed with
+   * as f16 too, until `dispose`. Throws {@link DTypeError} for f16 on a device without it.
+   */
+  constructor(
+    device: Device,
+    parameters: Iterable<readonly [name: string, tensor: Tensor]>,
+    options: SessionOptions,
+    models: Readonly<Record<string, Module>> = {},
+  ) {
+    const half = options.precision === "f16";
+    checkPrecision(device, options.precision);
+    options.observer?.models(models);
     this.device = device;
-    this.group = new ParameterGroup(parameters);
-    this.optimizer = new AdamW(this.group, { weightDecay: options.weightDecay, maxNorm: options.gradientClip });
+    this.group = new ParameterGroup(parameters, { half });
+    this.#models = Object.values(models);
+    if (half) for (const model of this.#models) model.computeFrozen("f16");
+    this.#scaler = half ? new GradScaler(device, options.lossScaling) : null;
+    this.optimizer = new AdamW(this.group, {
+      weightDecay: options.weightDecay,
+      maxNorm: options.gradientClip,
+      scaler: this.#scaler,
+    });
     this.average = options.emaDecay === null ? null : new ExponentialMovingAverage(this.group);
     this.#emaLimit = options.emaDecay ?? 0;
     this.#observer = options.observer ?? null;
+  }
+
+  /** The gradients of a loss, an f32 scalar, added to those of the step; in f16 by way of the scaled loss. */
+  backward(loss: Tensor): void {
+    if (this.#scaler) this.#scaler.backward(loss);
+    else backward(loss);
   }
 
   /**
@@ -119,16 +164,25 @@ export class TrainingSession {
       const { [REPORT]: report, ...scalars } = this.#observer?.step(compute) ?? compute();
       names = Object.keys(scalars);
       values = await report.data();
-      if (values[1] !== 1) throw new DivergedError(await this.#firstBadTensor(), this.step + 1);
+      if (values[1] !== 1 && !(values[3]! > LEAST_SCALE))
+        throw new DivergedError(await this.#firstBadTensor(), this.step + 1);
     } catch (error) {
       this.optimizer.steps--;
       throw error;
     }
     this.step++;
-    const metrics: Record<string, number> = { lr, gradNorm: values[2]! };
-    names.forEach((name, i) => {
-      metrics[name] = values[4 + i]!;
-    });
+    const metrics: Record<string, number> = { lr };
+    const tell = (name: string, value: number): void => {
+      // A skipped step may have overflowed on its way forward already.
+      if (Number.isFinite(value)) metrics[name] = value;
+    };
+    tell("gradNorm", values[2]!);
+    if (this.#scaler) metrics["lossScale"] = values[3]!;
+    if (values[1] !== 1) {
+      this.optimizer.steps--;
+      metrics["skipped"] = 1;
+    }
+    for (const [i, name] of names.entries()) tell(name, values[4 + i]!);
     return metrics;
   }
 
@@ -169,6 +223,7 @@ export class TrainingSession {
     }
     for (const [name, view] of this.optimizer.state()) views.set(name, view);
     for (const [name, view] of this.average?.state() ?? []) views.set(`average.${name}`, view);
+    if (this.#scaler) views.set("loss_scale", this.#scaler.saved());
     return views;
   }
 
@@ -208,6 +263,7 @@ export class TrainingSession {
         const { bytes: raw } = await file.read(key);
         view.write_(new Float32Array(raw.slice().buffer));
       }
+      this.group.publish();
       this.step = Number(step);
       this.optimizer.steps = Number(updates);
       return file.metadata;
@@ -228,12 +284,21 @@ export class TrainingSession {
   }
   restoreSnapshot(snapshot: readonly Tensor[]): void {
     this.group.slabs.forEach(({ values }, i) => void values.copy_(snapshot[i]!));
+    this.group.publish();
   }
 
   dispose(): void {
     for (const step of this.#functions) step.dispose();
     this.optimizer.dispose();
     this.average?.dispose();
+    this.#scaler?.dispose();
     this.group.dispose();
+    for (const model of this.#models) model.computeFrozen("f32");
   }
+}
+
+/** Throws {@link DTypeError} where the adapter cannot compute in this precision. */
+export function checkPrecision(device: Device, precision: Precision = "f32"): void {
+  if (precision === "f16" && !device.capabilities.f16)
+    throw new DTypeError("precision", ["f16"], "this adapter has no shader-f16; train with precision f32");
 }

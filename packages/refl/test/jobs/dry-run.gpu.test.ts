@@ -42,9 +42,14 @@ interface Case {
   readonly run: (context: JobContext) => Run<unknown>;
 }
 
-const trainings: Record<Training["kind"], () => Case> = {
+const trainings: Record<Training["kind"] | "base in f16", () => Case> = {
   base: () => {
     const config = resolveConfig(trainBaseConfig, [plainSource({ ...common, steps: 4, batchSize: 4 }, "test")]);
+    return { training: { kind: "base", config }, run: (at) => runTrainBase(config, at) };
+  },
+  "base in f16": () => {
+    const values = { ...common, steps: 4, batchSize: 4, precision: "f16" };
+    const config = resolveConfig(trainBaseConfig, [plainSource(values, "test")]);
     return { training: { kind: "base", config }, run: (at) => runTrainBase(config, at) };
   },
   refl: () => {
@@ -60,9 +65,8 @@ const trainings: Record<Training["kind"], () => Case> = {
   },
 };
 
-const kinds = ["base", "refl", "reward"] as const;
-
-it.each(kinds)("train %s", async (kind) => {
+it.each(["base", "base in f16", "refl", "reward"] as const)("train %s", async (kind) => {
+  if (kind === "base in f16" && !device.capabilities.f16) return;
   const { training, run } = trainings[kind]();
   const before = device.memory().inUse;
   const { result, events } = await finish(dryRun(training, context()));
@@ -77,6 +81,19 @@ it.each(kinds)("train %s", async (kind) => {
   expect(parts).toBe(result.peakBytes);
   expect(result.largestTensor.bytes).toBeLessThanOrEqual(result.largestTensor.limit);
   expect(result.seconds).toBeGreaterThan(0);
+});
+
+it("tells that f16 takes less for activations and more for weights", async () => {
+  if (!device.capabilities.f16) return;
+  const told = async (precision: string) => {
+    const values = { ...common, steps: 4, batchSize: 32, precision };
+    const config = resolveConfig(trainBaseConfig, [plainSource(values, "test")]);
+    return (await finish(dryRun({ kind: "base", config }, context()))).result.memory;
+  };
+  const [wide, narrow] = [await told("f32"), await told("f16")];
+  expect(narrow.activations).toBeLessThan(0.7 * wide.activations);
+  expect(narrow["trained weights"] / wide["trained weights"]).toBeCloseTo(1.5, 1);
+  expect(narrow.gradients).toBe(wide.gradients);
 });
 
 it("tells trained and frozen weights, products and steps", async () => {

@@ -73,11 +73,12 @@ const common = {
   seed: 5,
 } as const;
 
-it("base", async () => {
+it.each(["f32", "f16"] as const)("base, %s", async (precision) => {
   const captured = await compare(async function* (save) {
     const pipeline = tinyPipeline(device, 3);
+    const options = { ...common, pipeline, precision, steps: 4, batchSize: 2 };
     try {
-      return yield* trainBase({ ...common, pipeline, steps: 4, batchSize: 2, save: { every: 4, write: saver(save) } });
+      return yield* trainBase({ ...options, save: { every: 4, write: saver(save) } });
     } finally {
       pipeline.dispose();
     }
@@ -90,6 +91,7 @@ it.each([
   { name: "no reward", more: { lambda: 0, stage: "control" }, plans: 1 },
   { name: "no pre-training loss", more: { pretrainingBatchSize: 0, lambda: 1.5 }, plans: 2 },
   { name: "adapters", more: { lora: { rank: 2 } }, plans: 2 },
+  { name: "f16", more: { precision: "f16" }, plans: 2 },
 ] as const)("ReFL, $name", async ({ more, plans }) => {
   const captured = await compare(async function* (save) {
     const pipeline = tinyPipeline(device, 2);

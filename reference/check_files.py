@@ -1,7 +1,7 @@
 """Opens files that this project wrote with the libraries they are meant for: `python reference/check_files.py [FOLDER]`.
 
 Adapters in kohya's, diffusers' and PEFT's form each change a UNet's output as merging them by hand does; plain tensors come back; the shipped models'
-UNets and text encoders load, with no key missing or left over. FOLDER keeps what was written (a temporary folder by default).
+UNets and text encoders load, with no key missing or left over; a Stable Diffusion shaped folder draws the same picture. FOLDER keeps what was written (a temporary folder by default).
 """
 
 import json
@@ -97,11 +97,32 @@ def check_models():
                f"{sum(p.numel() for p in text.parameters())} parameters")
 
 
+def check_pictures(folder):
+    """diffusers draws from a folder of ours the golden picture that it drew from its own models."""
+    golden = ROOT / "packages/models/test/golden"
+    config = json.loads((golden / "pipelines.json").read_text())
+    options = config["cases"]["pndm"]
+    pipeline = PIPELINE.from_pretrained(folder / "stable")
+    pipeline.set_progress_bar_config(disable=True)
+    found = pipeline(
+        prompt=config["prompts"],
+        negative_prompt=[options["negative"]] * len(config["prompts"]),
+        num_inference_steps=options["steps"],
+        guidance_scale=options["guidance"],
+        generator=torch.Generator().manual_seed(options["seeds"]),
+        output_type="pt",
+    ).images
+    with safe_open(golden / "pipelines.safetensors", "pt") as file:
+        error = (found - file.get_tensor("output.pndm")).abs().max().item()
+    report("the whole folder in diffusers draws its picture", error < 1e-3, f"largest difference {error:.1e}")
+
+
 def main(folder):
     subprocess.run(["node", str(ROOT / "reference/write_files.mjs"), str(folder)], check=True)
     check_adapters(folder)
     check_tensors(folder)
     check_models()
+    check_pictures(folder)
     print(f"{failures} failures")
     return 1 if failures else 0
 

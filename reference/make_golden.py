@@ -28,6 +28,7 @@ MODULES = {
     "clip": ("clip_tiny", "clip_tiny_legacy"),
     "autoencoders": ("autoencoder_kl_tiny", "autoencoder_tiny_tiny"),
     "blip": ("blip_reward_tiny", "blip_itc_tiny", "blip_itm_tiny"),
+    "pipelines": ("pipelines",),
     "chain": ("chain_tiny_sample", "chain_tiny_epsilon", "chain_tiny_v_prediction"),
 }
 

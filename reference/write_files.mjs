@@ -1,4 +1,4 @@
-/** Writes adapters in every form for `reference/check_files.py`: `node reference/write_files.mjs FOLDER`. */
+/** Writes adapters in every form and a Stable Diffusion shaped folder for `reference/check_files.py`: `node reference/write_files.mjs FOLDER`. */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -15,7 +15,8 @@ embedWgsl(KERNELS, { write: true });
 const bundle = join(root, ".cache", "write-files.mjs");
 await build({
   stdin: {
-    contents: 'export * from "@refl/models"; export * from "@refl/models/node";',
+    contents:
+      'export * from "@refl/models"; export * from "@refl/models/node"; export { createDevice } from "@refl/tensor"; export { nodeHost } from "@refl/tensor/node";',
     resolveDir: join(root, "packages", "refl"),
     loader: "ts",
   },
@@ -27,9 +28,25 @@ await build({
   conditions: ["source"],
   external: ["webgpu"],
 });
-const { float32Entry, loraPaths, nodeFolder, peftConfig, UNet2DConditionModel, writeLora, writeSafetensors } = await import(
-  pathToFileURL(bundle).href
-);
+const {
+  AutoencoderCodec,
+  AutoencoderKL,
+  CLIPTextModel,
+  CLIPTokenizer,
+  clipVocabulary,
+  createDevice,
+  fillSeeded,
+  float32Entry,
+  loraPaths,
+  nodeFolder,
+  nodeHost,
+  peftConfig,
+  PNDMScheduler,
+  TextToImagePipeline,
+  UNet2DConditionModel,
+  writeLora,
+  writeSafetensors,
+} = await import(pathToFileURL(bundle).href);
 rmSync(bundle);
 
 /** The same small numbers as in check_files.py. */
@@ -63,3 +80,23 @@ const values = numbers([3, 5], 2);
 const dtypes = ["F32", "F16", "BF16"];
 const entries = dtypes.map((dtype) => float32Entry(dtype, [3, 5], values, dtype));
 await target.write("tensors.safetensors", writeSafetensors(entries, { format: "pt", note: "ünï" }));
+
+/** The model of the golden pictures, through a device and a pipeline's own writer. */
+async function writeModel() {
+  const model = await nodeFolder(join(root, "packages/models/test/golden")).readJson("pipelines.json");
+  const device = await createDevice({ host: nodeHost() });
+  const seeded = (made, prefix) => fillSeeded(made, device, { prefix });
+  const pipeline = new TextToImagePipeline(device, {
+    tokenizer: new CLIPTokenizer({ vocab: clipVocabulary(model.merges), merges: model.merges }),
+    textEncoder: seeded(new CLIPTextModel(model.text_encoder), "text_encoder."),
+    unet: seeded(new UNet2DConditionModel(model.unet), "unet."),
+    scheduler: new PNDMScheduler(model.cases.pndm.scheduler),
+    codec: new AutoencoderCodec(seeded(new AutoencoderKL(model.kl), "vae.")),
+  });
+  await pipeline.save(nodeFolder(join(folder, "stable")));
+  pipeline.dispose();
+  device.dispose();
+}
+await writeModel();
+// Dawn's threads would keep the process.
+process.exit(0);

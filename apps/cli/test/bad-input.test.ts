@@ -85,6 +85,9 @@ it("names a ranking whose length differs from its generations, and a picture tha
   await refuses(train(gone), /gone\.png: no such file/);
   await refuses(["sample", "--out", out, "--from", join(folder, "cut.png")], /cut\.png: truncated PNG/);
   await refuses(["sample", "--out", out, "--from", join(folder, "a.png")], /a\.png: parameters: the PNG carries no/);
+  const begin = ["sample", "--out", out, "a big red circle", "--init-image"];
+  await refuses([...begin, join(folder, "gone.png")], /gone\.png: no such file/);
+  await refuses([...begin, join(folder, "a.png"), "--strength", "1.5"], /strength: expected <=1, found 1\.5/);
   await refuses(["sample", "--out", out, "--from", short], /short\.json: not a PNG/);
 });
 

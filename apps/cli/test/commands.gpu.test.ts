@@ -3,6 +3,7 @@ import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { decodePng } from "@refl/refl/node";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { fillDiskAfter, restoreDisk } from "../../../packages/refl/test/io/full-disk.ts";
 import { runCli } from "../src/program.ts";
@@ -50,7 +51,10 @@ it("scores and ranks pictures by file, folder and pattern, as CSV and as JSON, w
   const blip = ["--scorer", "blip", "--model", join(MODELS, "blip")];
   const pictures = join(folder, "drawn");
   const prompt = "a big red circle";
-  await run("sample", "--task", "shapes16", "--count", "2", "--sampler-steps", "2", "--out", pictures, prompt);
+  const grid = join(folder, "grid.png");
+  const drawing = ["--count", "2", "--sampler-steps", "2", "--out", pictures, "--grid", grid];
+  await run("sample", "--task", "shapes16", ...drawing, prompt);
+  expect(decodePng(await readFile(grid))).toMatchObject({ width: 38, height: 20 });
   const csv = await run("score", ...blip, pictures, "--format", "csv");
   expect(csv.code).toBe(0);
   const lines = csv.out.trim().split("\r\n");

@@ -3,6 +3,8 @@ import { join } from "node:path";
 import {
   type DrawnPicture,
   embedSampleRecord,
+  picturesGrid,
+  type RgbImage,
   type Run,
   readImageParameters,
   runSample,
@@ -10,7 +12,7 @@ import {
   sampleConfig,
   sampleSource,
 } from "@refl/refl";
-import { encodePng, listFolder, makeFolder, readBytes, writeFileAtomic } from "@refl/refl/node";
+import { encodePng, listFolder, makeFolder, readBytes, readImage, writeFileAtomic } from "@refl/refl/node";
 import { DataError } from "@refl/tensor";
 import { addConfigOptions, readConfig } from "../config-options.ts";
 import { drive } from "../drive.ts";
@@ -31,9 +33,14 @@ async function writePictures(folder: string, pictures: readonly DrawnPicture[]):
   return files;
 }
 
-function sample(config: SampleConfig, recordedHash: string | undefined, signal: AbortSignal): Run<void> {
+function sample(
+  config: SampleConfig,
+  init: RgbImage | null,
+  recordedHash: string | undefined,
+  signal: AbortSignal,
+): Run<void> {
   return onDevice(async function* (device) {
-    const pictures = yield* runSample(config, jobContext(device, null, signal));
+    const pictures = yield* runSample(config, jobContext(device, null, signal), init);
     const hash = pictures[0]?.record.modelHash;
     if (recordedHash !== undefined && hash !== undefined && hash !== recordedHash)
       yield {
@@ -41,6 +48,11 @@ function sample(config: SampleConfig, recordedHash: string | undefined, signal: 
         message: `the picture was drawn with the weights ${recordedHash}, these are ${hash}: it will not come out the same`,
       };
     const files = await writePictures(config.out, pictures);
+    if (config.grid !== undefined && pictures.length) {
+      const grid = picturesGrid(pictures, config.count);
+      await writeFileAtomic(config.grid, encodePng(grid));
+      yield { type: "note", message: `grid: ${config.grid}` };
+    }
     const rows = pictures.map(({ record }, i) => [files[i]!, record.prompt]);
     yield { type: "table", title: "Pictures", header: ["file", "prompt"], rows };
     yield { type: "result", summary: pictures.map(({ record }, i) => ({ file: files[i]!, ...record })) };
@@ -68,7 +80,8 @@ export function addSampleCommand({ parent, act }: CommandSlot): void {
           'give a prompt, as in refl sample "a big cat on a blue background"',
         );
       const hash = parameters && "version" in parameters ? parameters.modelHash : undefined;
-      await drive(context, (signal) => sample(config, hash, signal));
+      const init = config.initImage === undefined ? null : await readImage(config.initImage);
+      await drive(context, (signal) => sample(config, init, hash, signal));
       return undefined;
     }),
   );

@@ -15,6 +15,10 @@ export type PixelCodecConfig = v.InferOutput<typeof schema>;
 
 /** Pictures [B, 3, H, W] in [0, 1] and latents [B, 3·factor², H/factor, W/factor] in [−1, 1], the same numbers twice. Calling it decodes. */
 export class PixelCodec extends Module<[latents: Tensor], Tensor> {
+  readonly className = "PixelCodec";
+  readonly isVariational = false;
+  /** It has no weights. */
+  readonly model = null;
   readonly config: PixelCodecConfig;
 
   /** @throws DataError naming `file` and the field */

@@ -7,7 +7,8 @@ import { TorchGenerator } from "./torch-random.ts";
 export type NoiseKind = "philox" | "torch-cpu";
 
 /**
- * Standard normal noise by draw: 0 is the initial noise, k that of the k-th call. PyTorch's draws must be asked in order.
+ * Standard normal noise by draw: 0 is the initial noise, k that of the k-th call. PyTorch's draws must be asked in order; one that is given a number of
+ * pictures draws for so many, as where all begin with one picture.
  * @param shape [pictures, …]
  * @throws DataError when seeds do not fit the pictures or the kind
  */
@@ -16,7 +17,7 @@ export function noiseSource(
   seeds: number | readonly (number | PictureSeed)[],
   device: Device,
   shape: readonly number[],
-): (draw: number) => Tensor {
+): (draw: number, count?: number) => Tensor {
   const pictures = shape[0] as number;
   const each = pictureSeeds(seeds, pictures);
   if (kind === "philox") {
@@ -29,7 +30,10 @@ export function noiseSource(
   }
   if (typeof seeds === "number") {
     const generator = new TorchGenerator(seeds);
-    return () => tensor(device, generator.randn(shape), shape);
+    return (_, count = pictures) => {
+      const drawn = [count, ...shape.slice(1)];
+      return tensor(device, generator.randn(drawn), drawn);
+    };
   }
   const odd = each.find(({ index }) => index !== 0);
   if (odd) {

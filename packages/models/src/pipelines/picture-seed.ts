@@ -8,8 +8,11 @@ export interface PictureSeed {
   readonly index?: number;
 }
 
-/** Streams per picture: one for the initial noise, one for each step. */
+/** Streams per picture: one for the initial noise, one for each step, one for what a picture is drawn from. */
 const STREAMS = 1024;
+
+/** The draw with which a variational autoencoder encodes the picture that a run begins with. */
+export const ENCODING_DRAW: number = STREAMS - 1;
 
 /** One seed for all (indices 0, 1, …), or one for each picture. @throws DataError when the number of seeds is not that of pictures. */
 export function pictureSeeds(

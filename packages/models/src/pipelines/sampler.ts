@@ -34,16 +34,17 @@ export class Sampler {
   /**
    * Sets the scheduler's timesteps.
    * @param eta share of DDPM's noise that a DDIM step adds; PNDM adds none
+   * @param first call to begin with, where a run begins with a picture instead of noise alone
    * @throws DataError when the steps do not fit the schedule
    */
-  constructor(scheduler: Scheduler, steps: number, eta = 0) {
-    const timesteps = [...scheduler.setTimesteps(steps)];
+  constructor(scheduler: Scheduler, steps: number, eta = 0, first = 0) {
+    const timesteps = scheduler.setTimesteps(steps).slice(first);
     if (scheduler instanceof PNDMScheduler) {
       if (eta !== 0) throw new DataError("sample", 0, "eta", `${eta} with PNDM, which adds no noise`);
-      this.#calls = scheduler.calls().map((step) => ({ kind: "multi", step }));
+      this.#calls = scheduler.calls(first).map((step) => ({ kind: "multi", step }));
       return;
     }
-    this.#calls = timesteps.map((t) => ({
+    this.#calls = Array.from(timesteps, (t) => ({
       kind: "single",
       step: scheduler instanceof DDIMScheduler ? scheduler.stepCoefficients(t, { eta }) : scheduler.stepCoefficients(t),
     }));

@@ -1,12 +1,21 @@
 /** Pictures from prompts: tokenizer, text encoder, UNet, scheduler and the codec between latents and pixels, as one diffusers folder. */
 import { noGrad } from "@refl/autograd";
-import { cat, DataError, type Device, full, type HostTensor, scope, type Tensor, toDevice } from "@refl/tensor";
+import {
+  cat,
+  DataError,
+  type Device,
+  full,
+  type HostTensor,
+  ShapeError,
+  scope,
+  type Tensor,
+  toDevice,
+} from "@refl/tensor";
 import { type ModelFolder, subfolder, type WritableModelFolder } from "../formats/folder.ts";
 import { componentClass, type ModelIndex, modelIndexToJson, readModelIndex } from "../formats/model-index.ts";
 import { clipTextRename, POSITION_IDS } from "../formats/state-dict.ts";
 import { CLIPTextModel } from "../models/clip-text.ts";
 import { DIFFUSION_WEIGHTS, loadModel, saveModel, type WeightsDType } from "../models/folder.ts";
-import { PixelCodec } from "../models/pixel-codec.ts";
 import { UNet2DConditionModel } from "../models/unet.ts";
 import { DDIMScheduler } from "../schedulers/ddim.ts";
 import { DDPMScheduler } from "../schedulers/ddpm.ts";
@@ -14,8 +23,9 @@ import { PNDMScheduler } from "../schedulers/pndm.ts";
 import { type LoadTokenizerOptions, loadTokenizer, TOKENIZER_CLASSES } from "../tokenizers/load-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { type GuidanceOptions, guide } from "./guidance.ts";
+import { CODEC_CLASSES, type LatentCodec, loadCodec } from "./latent-codec.ts";
 import { type NoiseKind, noiseSource } from "./noise-source.ts";
-import type { PictureSeed } from "./picture-seed.ts";
+import { ENCODING_DRAW, type PictureSeed } from "./picture-seed.ts";
 import { Sampler, type Scheduler } from "./sampler.ts";
 
 export interface TextToImageComponents {
@@ -23,7 +33,15 @@ export interface TextToImageComponents {
   readonly textEncoder: CLIPTextModel;
   readonly unet: UNet2DConditionModel;
   readonly scheduler: Scheduler;
-  readonly codec: PixelCodec;
+  readonly codec: LatentCodec;
+}
+
+/** A picture that a run begins with, and how far it may leave it (SDEdit, Meng et al. 2022, arXiv 2108.01073). */
+export interface InitImage {
+  /** [1, 3, H, W] for all pictures, or one each, in [0, 1]; H and W are the pictures' size. Stays the caller's. */
+  readonly rgb: Tensor;
+  /** Share of the steps that is run, above 0 and up to 1, where nothing of the picture but its size stays certain. */
+  readonly strength: number;
 }
 
 export interface SampleOptions {
@@ -46,8 +64,10 @@ export interface SampleOptions {
   readonly noise?: NoiseKind;
   /** Share of DDPM's noise that a DDIM step adds. Default 0; PNDM takes no other. */
   readonly eta?: number;
-  /** Height and width in pixels. Default: the UNet's `sample_size` times the codec's factor. */
+  /** Height and width in pixels, multiples of {@link TextToImagePipeline.sizeUnit}. Default: the UNet's `sample_size` times that factor; with `init` its picture's. */
   readonly size?: readonly [height: number, width: number];
+  /** Begin with a picture instead of noise alone. */
+  readonly init?: InitImage;
   /** Checked between steps; the generator then throws its reason. */
   readonly signal?: AbortSignal;
 }
@@ -62,7 +82,8 @@ export interface SampleProgress {
   readonly timestep: number;
 }
 
-const CLASS_NAME = "TextToImagePipeline";
+/** What a folder with diffusers' components alone is called, and one with a codec of this project. */
+const CLASS_NAMES = { diffusers: "StableDiffusionPipeline", own: "TextToImagePipeline" } as const;
 /** The library that a folder names for components of this project. */
 const OWN_LIBRARY = "refl";
 
@@ -72,7 +93,7 @@ export class TextToImagePipeline {
   readonly textEncoder: CLIPTextModel;
   readonly unet: UNet2DConditionModel;
   readonly scheduler: Scheduler;
-  readonly codec: PixelCodec;
+  readonly codec: LatentCodec;
 
   /** @throws DataError naming the config field when components do not fit each other */
   constructor(device: Device, { tokenizer, textEncoder, unet, scheduler, codec }: TextToImageComponents) {
@@ -116,24 +137,32 @@ export class TextToImagePipeline {
     expectClass(index, "tokenizer", TOKENIZER_CLASSES, file);
     expectClass(index, "text_encoder", ["CLIPTextModel"], file);
     expectClass(index, "unet", ["UNet2DConditionModel"], file);
-    expectClass(index, "vae", ["PixelCodec"], file);
+    const codecClass = expectClass(index, "vae", CODEC_CLASSES, file);
     const scheduler = await readScheduler(folder, expectClass(index, "scheduler", SCHEDULERS, file));
     const tokenizer = await loadTokenizer(folder, options.tokenizer);
-    const vae = subfolder(folder, "vae");
-    const codec = new PixelCodec(await vae.readJson("config.json"), `${vae.name}/config.json`);
-    const textEncoder = await loadModel((json, at) => new CLIPTextModel(json, at), folder, device, {
-      path: "text_encoder",
-      rename: clipTextRename,
-      ignore: [POSITION_IDS],
-    });
+    const loaded: { dispose(): void }[] = [];
+    const held = <Part extends { dispose(): void }>(part: Part): Part => {
+      loaded.push(part);
+      return part;
+    };
     try {
-      const unet = await loadModel((json, at) => new UNet2DConditionModel(json, at), folder, device, {
-        path: "unet",
-        weights: DIFFUSION_WEIGHTS,
-      });
+      const codec = held(await loadCodec(subfolder(folder, "vae"), device, codecClass));
+      const textEncoder = held(
+        await loadModel((json, at) => new CLIPTextModel(json, at), folder, device, {
+          path: "text_encoder",
+          rename: clipTextRename,
+          ignore: [POSITION_IDS],
+        }),
+      );
+      const unet = held(
+        await loadModel((json, at) => new UNet2DConditionModel(json, at), folder, device, {
+          path: "unet",
+          weights: DIFFUSION_WEIGHTS,
+        }),
+      );
       return new TextToImagePipeline(device, { tokenizer, textEncoder, unet, scheduler, codec });
     } catch (error) {
-      textEncoder.dispose();
+      for (const part of loaded) part.dispose();
       throw error;
     }
   }
@@ -145,17 +174,19 @@ export class TextToImagePipeline {
     await this.tokenizer.save(folder);
     const scheduler = this.scheduler.toConfig();
     await folder.writeJson("scheduler/scheduler_config.json", scheduler);
-    await folder.writeJson("vae/config.json", this.codec.toConfig());
+    const { className, model } = this.codec;
+    if (model) await saveModel(model, folder, { path: "vae", weights: DIFFUSION_WEIGHTS, ...options });
+    else await folder.writeJson("vae/config.json", this.codec.toConfig());
     const index: ModelIndex = {
-      className: CLASS_NAME,
+      className: model ? CLASS_NAMES.diffusers : CLASS_NAMES.own,
       components: new Map([
         ["scheduler", ["diffusers", String(scheduler["_class_name"])]],
         ["text_encoder", ["transformers", "CLIPTextModel"]],
         ["tokenizer", ["transformers", this.tokenizer.className]],
         ["unet", ["diffusers", "UNet2DConditionModel"]],
-        ["vae", [OWN_LIBRARY, "PixelCodec"]],
+        ["vae", [model ? "diffusers" : OWN_LIBRARY, className]],
       ]),
-      options: new Map(),
+      options: new Map(model ? [["requires_safety_checker", false]] : []),
     };
     await folder.writeJson("model_index.json", modelIndexToJson(index));
   }
@@ -178,6 +209,11 @@ export class TextToImagePipeline {
     return scope(() => this.textEncoder.forward(this.tokenize(prompts)));
   }
 
+  /** Height and width of pictures are multiples of so many pixels: the codec's factor times the UNet's halvings. */
+  get sizeUnit(): number {
+    return this.codec.config.factor * 2 ** (this.unet.config.block_out_channels.length - 1);
+  }
+
   /** Height and width in pixels that the UNet is made for. @throws DataError when its config does not say. */
   get defaultSize(): readonly [height: number, width: number] {
     const size = this.unet.config.sample_size;
@@ -193,22 +229,22 @@ export class TextToImagePipeline {
    * @throws DataError for counts that do not fit; the signal's reason after an abort
    */
   async *sample(options: SampleOptions): AsyncGenerator<SampleProgress, Tensor> {
-    const { prompts, steps = 20, guidanceScale = 1, guidanceRescale = 0, eta = 0, signal } = options;
+    const { prompts, steps = 20, guidanceScale = 1, guidanceRescale = 0, eta = 0, init = null, signal } = options;
     if (prompts.length === 0) throw new DataError("sample", 0, "prompts", "needs at least one prompt");
     const guided = guidanceScale > 1;
-    const [height, width] = options.size ?? this.defaultSize;
+    const size = this.#size(options);
     const { factor } = this.codec.config;
-    const shape = [prompts.length, this.codec.latentChannels, height / factor, width / factor];
+    const shape = [prompts.length, this.codec.latentChannels, size[0] / factor, size[1] / factor];
     const draw = noiseSource(options.noise ?? "philox", options.seeds, this.device, shape);
     signal?.throwIfAborted();
-    using sampler = new Sampler(this.scheduler, steps, eta);
+    using sampler = new Sampler(this.scheduler, steps, eta, init ? firstStep(steps, init.strength) : 0);
     const { timesteps } = sampler;
     const states = noGrad(() =>
       scope(() => this.#states(prompts, guided ? (options.negativePrompt ?? "") : null).alias()),
     );
     let latents: Tensor | null = null;
     try {
-      latents = scope(() => draw(0).mul(this.scheduler.initNoiseSigma).alias());
+      latents = noGrad(() => scope(() => this.#begin(init, timesteps[0]!, draw).alias()));
       for (const [i, timestep] of timesteps.entries()) {
         const before: Tensor = latents;
         latents = noGrad(() =>
@@ -244,10 +280,43 @@ export class TextToImagePipeline {
   dispose(): void {
     this.unet.dispose();
     this.textEncoder.dispose();
+    this.codec.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** Height and width of a run's pictures. @throws DataError or ShapeError when they do not fit the codec, or the picture that the run begins with. */
+  #size({ prompts, size, init }: SampleOptions): readonly [height: number, width: number] {
+    const given = init?.rgb.shape;
+    if (given && (given.length !== 4 || given[1] !== 3 || (given[0] !== 1 && given[0] !== prompts.length))) {
+      throw new ShapeError("sample", [given], `the picture to begin with must be [1 or ${prompts.length}, 3, H, W]`);
+    }
+    const [height, width] = size ?? (given ? [given[2]!, given[3]!] : this.defaultSize);
+    const unit = this.sizeUnit;
+    if (![height, width].every((side) => Number.isInteger(side / unit) && side > 0)) {
+      throw new DataError("sample", 0, "size", `${height} x ${width} pixels; both must be multiples of ${unit}`);
+    }
+    if (given && (given[2] !== height || given[3] !== width)) {
+      throw new DataError(
+        "sample",
+        0,
+        "size",
+        `${height} x ${width}, the picture to begin with is ${given[2]} x ${given[3]}`,
+      );
+    }
+    return [height, width];
+  }
+
+  /** What a run begins with: noise, or a picture's latents with noise up to the first timestep. */
+  #begin(init: InitImage | null, timestep: number, draw: (draw: number, count?: number) => Tensor): Tensor {
+    if (!init) return draw(0).mul(this.scheduler.initNoiseSigma);
+    const { rgb } = init;
+    // One generator of PyTorch draws once for a picture that all begin with; streams and generators of each picture draw for each.
+    const noise = this.codec.isVariational ? draw(ENCODING_DRAW, rgb.shape[0]!) : null;
+    const [signal, sigma] = this.scheduler.addNoiseCoefficients(timestep);
+    return this.codec.encode(rgb, noise).mul(signal).add(draw(0).mul(sigma));
   }
 
   /** Text states of the prompts, after those of the negative prompts where these are given. */
@@ -269,6 +338,16 @@ export class TextToImagePipeline {
     ];
     return guide(without, given, guidance);
   }
+}
+
+/** The step with which a run of a strength begins, as diffusers counts. @throws DataError for a strength that leaves no step, or is above 1 */
+function firstStep(steps: number, strength: number): number {
+  if (!(strength > 0 && strength <= 1)) {
+    throw new DataError("sample", 0, "strength", `${strength} is not above 0 and up to 1`);
+  }
+  const run = Math.trunc(steps * strength);
+  if (run === 0) throw new DataError("sample", 0, "strength", `${strength} of ${steps} steps leaves none to run`);
+  return steps - run;
 }
 
 const SCHEDULERS = ["DDIMScheduler", "DDPMScheduler", "PNDMScheduler"] as const;

@@ -53,15 +53,19 @@ export class PNDMScheduler extends NoiseSchedule<PNDMSchedulerConfig> {
   }
 
   /**
-   * The calls of a run, in order; one more than steps with `skip_prk_steps`, nine more without.
-   * @throws DataError before `setTimesteps`
+   * The calls of a run, in order; one more than steps with `skip_prk_steps`, nine more without. A run that begins later, at the call `first` of a whole
+   * one, begins anew there: as in diffusers, its second call takes the first step again, from one stride earlier.
+   * @throws DataError before `setTimesteps`, and for a later beginning without `skip_prk_steps`
    */
-  calls(): MultistepCall[] {
+  calls(first = 0): MultistepCall[] {
     const steps = this.numInferenceSteps;
     if (steps === null) throw new DataError("scheduler", 0, "num_inference_steps", "is not set: call setTimesteps");
+    if (first > 0 && !this.config.skip_prk_steps) {
+      throw new DataError("scheduler", 0, "skip_prk_steps", "a run that begins with a picture needs it to be true");
+    }
     const stride = Math.floor(this.config.num_train_timesteps / steps);
     const start = this.config.skip_prk_steps ? 0 : RUNGE_KUTTA_CALLS;
-    return Array.from(this.timesteps, (t, call) =>
+    return Array.from(this.timesteps.slice(first), (t, call) =>
       call < start ? this.#rungeKutta(t, call, stride) : this.#multistep(t, call, stride),
     );
   }

@@ -12,10 +12,20 @@ export const SampleRecordSchema = v.object({
   negativePrompt: v.optional(v.string()),
   /** Sampler steps. */
   steps: count,
-  /** `ddim` or `ddpm`. */
+  /** `pndm`, `ddim` or `ddpm`. */
   sampler: v.string(),
   /** Classifier-free guidance scale; 1 means none. */
   guidance: v.number(),
+  /** Share of guidance rescale, and of DDPM's noise in DDIM steps; absent for 0. */
+  guidanceRescale: v.optional(v.number()),
+  eta: v.optional(v.number()),
+  /** `torch-cpu` where noise is PyTorch's; absent for this project's own. */
+  noise: v.optional(v.string()),
+  /** The picture that this one began with, and the share of the steps that was run; absent for noise alone. */
+  initImage: v.optional(v.string()),
+  strength: v.optional(v.number()),
+  /** Folder of the autoencoder where it is not the model's own. */
+  vae: v.optional(v.string()),
   /** Noise comes from the counter (seed, index), so a picture does not depend on the batch that it was drawn in. */
   seed: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   index: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
@@ -48,6 +58,8 @@ export interface ImageParameters {
 const SAMPLER_NAMES: readonly (readonly [string, string])[] = [
   ["ddim", "DDIM"],
   ["ddpm", "DDPM"],
+  // PNDM without its Runge-Kutta start is known by this name.
+  ["pndm", "PLMS"],
 ];
 
 const quote = (value: string): string => (/[,:\n"]/.test(value) ? JSON.stringify(value) : value);
@@ -61,6 +73,7 @@ export function formatParameters(record: SampleRecord): string {
     ["CFG scale", String(record.guidance)],
     ["Seed", String(record.seed)],
     ["Size", `${record.width}x${record.height}`],
+    ...(record.strength === undefined ? [] : [["Denoising strength", String(record.strength)] as const]),
     ["Model hash", record.modelHash],
     ["Model", record.model],
   ];

@@ -1,29 +1,62 @@
 /** Pipelines with the sampler that a config names in the place of the folder's own scheduler. */
-import { DDIMScheduler, DDPMScheduler, type ModelFolder, TextToImagePipeline } from "@refl/models";
+import {
+  DDIMScheduler,
+  DDPMScheduler,
+  type LatentCodec,
+  type ModelFolder,
+  PNDMScheduler,
+  type Scheduler,
+  TextToImagePipeline,
+} from "@refl/models";
 import { CheckpointError, type Device } from "@refl/tensor";
-import type { SAMPLERS } from "../config/fields.ts";
+import type { PICTURE_SAMPLERS } from "../config/sample.ts";
 
-type SamplerName = (typeof SAMPLERS)[number];
+/** The name of a sampler. */
+export type SamplerName = (typeof PICTURE_SAMPLERS)[number];
 
-/** The same models under the sampler; the scheduler's noise levels and prediction type stay. */
-export function withSampler(pipeline: TextToImagePipeline, sampler: SamplerName): TextToImagePipeline {
-  const { device, tokenizer, textEncoder, unet, codec } = pipeline;
+/** What configs and records call a scheduler. */
+export function samplerName(scheduler: Scheduler): SamplerName {
+  if (scheduler instanceof PNDMScheduler) return "pndm";
+  return scheduler instanceof DDIMScheduler ? "ddim" : "ddpm";
+}
+
+function schedulerNamed(sampler: SamplerName, config: unknown): Scheduler {
+  switch (sampler) {
+    case "ddim":
+      return new DDIMScheduler(config);
+    case "ddpm":
+      return new DDPMScheduler(config);
+    case "pndm":
+      return new PNDMScheduler(config);
+  }
+}
+
+/** The same models under the sampler, which keeps the scheduler's noise levels, spacing and prediction type, and another codec if one is given. */
+export function withSampler(
+  pipeline: TextToImagePipeline,
+  sampler: SamplerName,
+  codec: LatentCodec = pipeline.codec,
+): TextToImagePipeline {
+  const { device, tokenizer, textEncoder, unet } = pipeline;
   // Each reads the fields that both have and leaves the other's own alone.
-  const config = pipeline.scheduler.toConfig();
-  const scheduler = sampler === "ddim" ? new DDIMScheduler(config) : new DDPMScheduler(config);
+  const same = samplerName(pipeline.scheduler) === sampler;
+  const scheduler = same ? pipeline.scheduler : schedulerNamed(sampler, pipeline.scheduler.toConfig());
   return new TextToImagePipeline(device, { tokenizer, textEncoder, unet, codec, scheduler });
 }
 
-/** The pipeline of a model folder, under the sampler. Throws `CheckpointError`, also when the folder holds another kind of model. */
+/**
+ * The pipeline of a model folder, under the sampler, by default its own. Throws `CheckpointError`, also when the folder holds another kind of model.
+ */
 export async function loadPipeline(
   folder: ModelFolder,
   device: Device,
-  sampler: SamplerName,
+  sampler?: SamplerName,
 ): Promise<TextToImagePipeline> {
   if (!(await folder.exists("model_index.json")))
     throw new CheckpointError(
       folder.name,
       "holds no text-to-image model: expected a diffusers folder with model_index.json",
     );
-  return withSampler(await TextToImagePipeline.fromFolder(folder, device), sampler);
+  const pipeline = await TextToImagePipeline.fromFolder(folder, device);
+  return sampler === undefined ? pipeline : withSampler(pipeline, sampler);
 }

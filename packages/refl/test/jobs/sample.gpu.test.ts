@@ -1,10 +1,17 @@
 /** Sampling and scoring with small untrained models: records that draw the same pixels again, unknown words, sizes, and refusals. */
-import { BlipRewardModel, type ModelFolder, memoryFolder } from "@refl/models";
+import { BlipRewardModel, type ModelFolder, memoryFolder, type WritableModelFolder } from "@refl/models";
 import { createDevice, DataError, type Device } from "@refl/tensor";
 import { nodeHost } from "@refl/tensor/node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  firstPlanes,
+  golden,
+  config as goldenModel,
+  saveGoldenModel,
+} from "../../../models/test/pipelines/golden-model.ts";
 import { rankConfig, resolveConfig, sampleConfig, sampleSource, scoreConfig } from "../../src/config/index.ts";
 import { plainSource } from "../../src/config/source.ts";
+import { planesToBytes } from "../../src/data/pixels.ts";
 import { shapes16 } from "../../src/data/shapes16.ts";
 import type { Run, RunEvent } from "../../src/events.ts";
 import type { JobContext } from "../../src/jobs/context.ts";
@@ -91,6 +98,74 @@ describe("runSample", () => {
     const aborted = await finish(runSample(sampling({ prompts: ["a big red circle"] }), context(AbortSignal.abort())));
     expect(aborted.result).toEqual([]);
     expect(device.memory().inUse).toBe(before);
+  });
+});
+
+describe("runSample with a Stable Diffusion shaped folder", () => {
+  const stable = (values: Record<string, unknown>) =>
+    resolveConfig(sampleConfig, [plainSource({ model: "stable", count: 1, ...values }, "test")]);
+  const init = {
+    width: 16,
+    height: 16,
+    rgb: planesToBytes(Float32Array.from(firstPlanes()), 256),
+  };
+  beforeAll(async () => {
+    const [whole, tiny] = ["stable", "tiny"].map((name) => memoryFolder(new Map(), name)) as [
+      WritableModelFolder,
+      WritableModelFolder,
+    ];
+    await saveGoldenModel(device, whole);
+    await saveGoldenModel(device, tiny, "tiny");
+    folders.set("stable", whole);
+    folders.set("tiny", tiny);
+  });
+
+  /** Largest difference from the golden picture `k` of a case, in 255ths. */
+  const worst = (name: string, k: number, rgb: Uint8Array): number => {
+    const expected = planesToBytes(golden.values(`output.${name}`), 256, k * 3 * 256);
+    return rgb.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i]!)), 0);
+  };
+
+  it("draws diffusers' pictures for their seeds, and records how", async () => {
+    const before = device.memory().inUse;
+    const { steps, guidance, strength, negative } = goldenModel.cases["img2img_pndm"]!;
+    const values = { noise: "torch-cpu", samplerSteps: steps, guidance, negativePrompt: negative };
+    const from = { ...values, initImage: "first.png", strength };
+    for (const [k, prompt] of goldenModel.prompts.entries()) {
+      const config = stable({ ...from, prompts: [prompt], seed: 4, index: k + 1 });
+      const { image, record } = (await finish(runSample(config, context(), init))).result[0]!;
+      // The picture begins as bytes here, as eighths there.
+      expect(worst("img2img_pndm", k, image.rgb)).toBeLessThanOrEqual(1);
+      expect(record).toMatchObject({ sampler: "pndm", noise: "torch-cpu", seed: 5 + k, index: 0, strength });
+      const again = resolveConfig(sampleConfig, [sampleSource(record, "a.png")]);
+      expect((await finish(runSample(again, context(), init))).result).toEqual([{ image, record }]);
+    }
+    const odd = await finish(
+      runSample(stable({ ...from, prompts: ["dog"] }), context(), { ...init, height: 15, rgb: init.rgb.slice(0, 720) }),
+    );
+    expect(odd.result[0]!.image).toMatchObject({ width: 16, height: 12 });
+    expect(device.memory().inUse).toBe(before);
+  });
+
+  it("takes the folder's sampler, steps and guidance that are usual for it, sizes, and another autoencoder", async () => {
+    const draw = async (values: Record<string, unknown>) =>
+      (await finish(runSample(stable({ prompts: ["cat"], samplerSteps: 2, ...values }), context()))).result;
+    const [plain] = await draw({});
+    expect(plain!.record).toMatchObject({ sampler: "pndm", guidance: 7.5, width: 16, height: 16 });
+    expect(plain!.record).not.toHaveProperty("eta");
+    const [wide] = await draw({ width: 24, height: 12, sampler: "ddim", eta: 1, guidanceRescale: 0.5 });
+    expect(wide!.image.rgb).toHaveLength(24 * 12 * 3);
+    expect(wide!.record).toMatchObject({ sampler: "ddim", eta: 1, guidanceRescale: 0.5, width: 24, height: 12 });
+    const [other] = await draw({ vae: "tiny" });
+    expect(other!.image.rgb).not.toEqual(plain!.image.rgb);
+    const alone = await draw({ count: 3, batchSize: 1 });
+    const together = await draw({ count: 3 });
+    for (const [i, { image }] of together.entries())
+      expect(Math.max(...image.rgb.map((value, at) => Math.abs(value - alone[i]!.image.rgb[at]!)))).toBeLessThanOrEqual(
+        1,
+      );
+    await expect(draw({ width: 15 })).rejects.toThrow(/16 x 15 pixels; both must be multiples of 4/);
+    await expect(draw({ eta: 0.5 })).rejects.toThrow(/eta: 0\.5 with PNDM/);
   });
 });
 

@@ -30,12 +30,12 @@ def rule(key, shape):
     return 0.0, float(np.float32(2 * math.sqrt(3 / math.prod(shape[1:]))))
 
 
-def philox(first, count, stream, seed):
-    """Words of `count` blocks from block `first` on, (count, 4) u32; the counter is (block, 0, stream, 0), the key the seed."""
+def philox(first, count, stream, seed, last=0):
+    """Words of `count` blocks from block `first` on, (count, 4) u32; the counter is (block, 0, stream, `last`), the key the seed."""
     c0 = np.arange(first, first + count, dtype=np.uint64)
     c1 = np.zeros(count, np.uint64)
     c2 = np.full(count, stream, np.uint64)
-    c3 = np.zeros(count, np.uint64)
+    c3 = np.full(count, last, np.uint64)
     k0, k1 = seed & 0xFFFFFFFF, seed >> 32
     for _ in range(10):
         p0 = c0 * MULTIPLIERS[0]

@@ -56,7 +56,7 @@ describe("readConfig", () => {
       "--early-stop-patience",
       "9",
     ]);
-    expect(refl).toMatchObject({ lora: { rank: 8 }, control: false, earlyStop: { everySteps: 10, patience: 9 } });
+    expect(refl).toMatchObject({ lora: { rank: 8 }, control: false, earlyStop: { everySteps: 20, patience: 9 } });
     expect(await read(trainReflConfig, ["--reward", "r", "--set", "earlyStop=null"])).toMatchObject({
       earlyStop: null,
     });

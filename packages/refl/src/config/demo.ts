@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { choice, count, flag, runEntries, samplerEntries, TASTE_NAMES, taskEntries, whole } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
+import { isConfigValues } from "./source.ts";
 import { reflPreset, reflTrainingEntries } from "./train-refl.ts";
 import { rewardTrainingEntries } from "./train-reward.ts";
 
@@ -33,8 +34,9 @@ export type DemoConfig = v.InferOutput<typeof DemoSchema>;
 export const demoConfig: ConfigDefinition<typeof DemoSchema> = {
   command: "demo",
   schema: DemoSchema,
-  preset: ({ task, quick }) => {
+  preset: ({ task, quick, refl }) => {
     const chosen = task ?? (quick === true ? "shapes16" : "emoji32");
-    return chosen === "shapes16" ? { task: "shapes16", refl: reflPreset("shapes16") } : {};
+    const lora = isConfigValues(refl) ? refl["lora"] : undefined;
+    return { ...(chosen === "shapes16" ? { task: "shapes16" } : {}), refl: reflPreset(chosen, lora) };
   },
 };

@@ -25,6 +25,10 @@ import { LOSS_WEIGHTINGS } from "./train-base.ts";
 /** `paper`: reward loss and pre-training loss in turn (arXiv 2304.05977, algorithm 1); `repository`: the reward loss alone, as its published code. */
 export const REFL_VARIANTS = ["paper", "repository"] as const;
 
+/** Learning rates that the small models are tuned at: low-rank adapters start from zero, weights from where pre-training left them. */
+const LORA_RATE = 2e-3;
+const FULL_RATE = 2e-5;
+
 /** The entries that the demo shares with `train refl`. */
 export const reflTrainingEntries = {
   steps: v.optional(count("Optimiser steps in total; a resumed run counts on up to it"), 80),
@@ -47,21 +51,21 @@ export const reflTrainingEntries = {
     0.3,
   ),
   window: v.optional(count("The graded step is drawn from the last so many steps of the sampler"), 4),
-  ...optimizerEntries(2e-5, "constant", 0),
+  ...optimizerEntries(LORA_RATE, "constant", 0),
   ...emaEntry(0.9999),
   lora: v.optional(
     v.nullable(
       v.strictObject({
-        rank: v.optional(count("Rank of the low-rank adapters on the attention's linear layers"), 4),
+        rank: v.optional(count("Rank of the low-rank adapters on the attention's linear layers"), 8),
       }),
     ),
-    null,
+    {},
   ),
   earlyStop: v.optional(
     v.nullable(
       v.strictObject({
-        everySteps: v.optional(count("Steps between the judge's looks at pictures of validation prompts"), 10),
-        patience: v.optional(count("Looks without a better score after which training stops"), 3),
+        everySteps: v.optional(count("Steps between the judge's looks at pictures of validation prompts"), 20),
+        patience: v.optional(count("Looks without a better score after which training stops"), 2),
       }),
     ),
     {},
@@ -92,14 +96,17 @@ export const TrainReflSchema = v.strictObject({
 /** The resolved config of `train refl`. */
 export type TrainReflConfig = v.InferOutput<typeof TrainReflSchema>;
 
-/** ReFL's own defaults for a task. */
-export function reflPreset(task: unknown) {
-  return task === "shapes16" ? { steps: 100, batchSize: 32, pretrainingBatchSize: 32 } : {};
+/** ReFL's own defaults for a task, and for all weights instead of adapters. */
+export function reflPreset(task: unknown, lora: unknown) {
+  return {
+    ...(task === "shapes16" ? { steps: 100, batchSize: 32, pretrainingBatchSize: 32 } : {}),
+    ...(lora === null ? { lr: FULL_RATE } : {}),
+  };
 }
 
 /** `train refl` with its presets. */
 export const trainReflConfig: ConfigDefinition<typeof TrainReflSchema> = {
   command: "train refl",
   schema: TrainReflSchema,
-  preset: ({ task }) => reflPreset(task),
+  preset: ({ task, lora }) => reflPreset(task, lora),
 };

@@ -23,7 +23,7 @@ import { inStage } from "./stage.ts";
 import { unknownWords } from "./words.ts";
 
 /** Pictures of validation prompts that the judge looks at during tuning, and the seed that they are drawn from every time. */
-const LOOK = { pictures: 42, seed: 7 } as const;
+const LOOK = { pictures: 84, seed: 7 } as const;
 
 /** Prompts that tuning draws from. */
 const PROMPTS = 1024;

@@ -43,7 +43,7 @@ describe.each(definitions)("$command", ({ schema }) => {
 
 it("tells kinds, choices and defaults", () => {
   const find = (name: string) => describeConfig(trainReflConfig.schema).find(({ path }) => path.join(".") === name);
-  expect(find("lora.rank")).toMatchObject({ kind: "number", default: 4 });
+  expect(find("lora.rank")).toMatchObject({ kind: "number", default: 8 });
   expect(find("variant")).toMatchObject({ kind: "choice", choices: ["paper", "repository"], default: "paper" });
   expect(find("control")).toMatchObject({ kind: "boolean", default: true });
   expect(describeConfig(sampleConfig.schema).find(({ path }) => path[0] === "prompts")?.kind).toBe("list");

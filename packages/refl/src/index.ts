@@ -29,6 +29,7 @@ export * from "./jobs/context.ts";
 export * from "./jobs/demo.ts";
 export * from "./jobs/dry-run.ts";
 export * from "./jobs/evaluate.ts";
+export * from "./jobs/kernel-timer.ts";
 export * from "./jobs/rates.ts";
 export * from "./jobs/refl.ts";
 export * from "./jobs/reward.ts";

@@ -5,38 +5,69 @@ import type { Step } from "./plan/record.ts";
 import type { LabelledMemory, Storage } from "./pool.ts";
 import type { PreparedStep } from "./stream.ts";
 
-/** What was run. */
-export interface Work {
-  readonly dispatches: number;
-  /** Bytes that kernels without products read and write, as far as their operands tell: of a packed operand as much as the others have. */
+/** A kernel with all that decides how long it takes; `kernel` is null for a copy between buffers. */
+export interface KernelUse {
+  readonly kernel: Kernel | null;
+  readonly defines: Defines;
+  /** Of one of the dispatches; offsets may differ between them. */
+  readonly params: ParamValues;
+  readonly grid: readonly [number, number, number];
+  /** Bytes of what it binds, in order, of the same dispatch. */
+  readonly operands: readonly number[];
+  /** Of a product: what kind, and its multiplications and additions. */
+  readonly family: ProductFamily;
+  readonly flops: number;
+  /** Of all other kernels: bytes read and written, as far as operands tell; of a packed one as much as the others have. */
   readonly bytes: number;
-  /** Multiplications and additions of products by family: convolutions, attention, and all other matrix products. */
-  readonly flops: { readonly matmul: number; readonly conv: number; readonly attention: number };
 }
 
-export const noWork: Work = { dispatches: 0, bytes: 0, flops: { matmul: 0, conv: 0, attention: 0 } };
+/** Convolutions, attention, and all other matrix products. */
+export type ProductFamily = "matmul" | "conv" | "attention";
 
-function combined(a: Work, b: Work, sign: 1 | -1): Work {
-  const { matmul, conv, attention } = b.flops;
-  return {
-    dispatches: a.dispatches + sign * b.dispatches,
-    bytes: a.bytes + sign * b.bytes,
-    flops: {
-      matmul: a.flops.matmul + sign * matmul,
-      conv: a.flops.conv + sign * conv,
-      attention: a.flops.attention + sign * attention,
-    },
-  };
+/** What was run: how often each kernel. */
+export type Work = ReadonlyMap<KernelUse, number>;
+
+/** Work added up. */
+export interface WorkTotals {
+  readonly dispatches: number;
+  readonly flops: Readonly<Record<ProductFamily, number>>;
+  readonly bytes: number;
 }
 
 /** a and then b. */
-export const addWork = (a: Work, b: Work): Work => combined(a, b, 1);
+export function addWork(a: Work, b: Work): Work {
+  const sum = new Map(a);
+  for (const [use, count] of b) sum.set(use, (sum.get(use) ?? 0) + count);
+  return sum;
+}
 
 /** What `later` has beyond `earlier`. */
-export const workBetween = (earlier: Work, later: Work): Work => combined(later, earlier, -1);
+export function workBetween(earlier: Work, later: Work): Work {
+  const between = new Map<KernelUse, number>();
+  for (const [use, count] of later) {
+    const more = count - (earlier.get(use) ?? 0);
+    if (more > 0) between.set(use, more);
+  }
+  return between;
+}
+
+export function workTotals(work: Work): WorkTotals {
+  let dispatches = 0;
+  let moved = 0;
+  const flops = { matmul: 0, conv: 0, attention: 0 };
+  for (const [{ family, flops: each, bytes }, count] of work) {
+    dispatches += count;
+    moved += count * bytes;
+    flops[family] += count * each;
+  }
+  return { dispatches, flops, bytes: moved };
+}
 
 /** All multiplications and additions of products. */
-export const totalFlops = ({ flops }: Work): number => flops.matmul + flops.conv + flops.attention;
+export function totalFlops(work: Work): number {
+  const { matmul, conv, attention } = workTotals(work).flops;
+  return matmul + conv + attention;
+}
 
 interface Operand {
   readonly bytes: number;
@@ -50,30 +81,81 @@ function movedBytes(operands: readonly Operand[]): number {
   return operands.reduce((sum, { bytes, outside }) => sum + (outside && most ? Math.min(bytes, most) : bytes), 0);
 }
 
-function kernelWork(
-  name: string,
-  dispatch: {
-    readonly params: ParamValues;
-    readonly defines: Defines;
-    readonly grid: readonly [number, number, number];
-  },
-  operands: readonly Operand[],
-): Work {
-  const flops = flopsOf(name, dispatch);
-  const family = name.startsWith("conv") ? "conv" : name.startsWith("attention") ? "attention" : "matmul";
-  return { dispatches: 1, bytes: flops ? 0 : movedBytes(operands), flops: { ...noWork.flops, [family]: flops } };
+/** Parameters that say where operands lie in their buffers, which takes no time. */
+const PLACE = /^(?:offset|at[A-Z])/;
+
+/** Counts dispatches by what decides how long they take. */
+class WorkCounter {
+  readonly #uses = new Map<string, KernelUse>();
+  readonly #counts = new Map<KernelUse, number>();
+
+  get work(): Work {
+    return new Map(this.#counts);
+  }
+
+  add(use: KernelUse, count: number): void {
+    this.#counts.set(use, (this.#counts.get(use) ?? 0) + count);
+  }
+
+  dispatch(
+    kernel: Kernel,
+    dispatch: Pick<KernelUse, "defines" | "params" | "grid">,
+    operands: readonly Operand[],
+  ): KernelUse {
+    const { defines, params, grid } = dispatch;
+    const sizes = Object.keys(kernel.params).map((name) => (PLACE.test(name) ? "" : String(params[name])));
+    const variant = Object.entries(defines).map(([name, value]) => `${name}=${value}`);
+    const key = `${kernel.name}|${variant}|${sizes}|${grid}|${operands.map((o) => (o.outside ? "" : o.bytes))}`;
+    let use = this.#uses.get(key);
+    if (!use) {
+      const flops = flopsOf(kernel.name, dispatch);
+      const family = kernel.name.startsWith("conv") ? "conv" : kernel.name.startsWith("att") ? "attention" : "matmul";
+      const bytes = flops ? 0 : movedBytes(operands);
+      use = { kernel, defines, params, grid, operands: operands.map((o) => o.bytes), family, flops, bytes };
+      this.#uses.set(key, use);
+    }
+    return use;
+  }
+
+  copy(bytes: number): KernelUse {
+    const key = `copy|${bytes}`;
+    let use = this.#uses.get(key);
+    if (!use) {
+      use = { ...COPY, operands: [bytes, bytes], bytes: 2 * bytes };
+      this.#uses.set(key, use);
+    }
+    return use;
+  }
+
+  /** What the steps of a plan are. */
+  plan(steps: readonly Step[]): Work {
+    const counts = new Map<KernelUse, number>();
+    for (const step of steps) {
+      const use =
+        step.kind === "copy"
+          ? this.copy(step.bytes)
+          : this.dispatch(
+              step.kernel,
+              step,
+              step.bindings.map(({ value, offset, bytes }) => ({
+                bytes: bytes || value.bytes - offset,
+                outside: value.outside,
+              })),
+            );
+      counts.set(use, (counts.get(use) ?? 0) + 1);
+    }
+    return counts;
+  }
 }
 
-function planWork(steps: readonly Step[]): Work {
-  return steps.reduce<Work>((sum, step) => {
-    if (step.kind === "copy") return addWork(sum, { ...noWork, dispatches: 1, bytes: 2 * step.bytes });
-    const operands = step.bindings.map(({ value, offset, bytes }) => ({
-      bytes: bytes || value.bytes - offset,
-      outside: value.outside,
-    }));
-    return addWork(sum, kernelWork(step.kernel.name, step, operands));
-  }, noWork);
-}
+const COPY: Omit<KernelUse, "operands" | "bytes"> = {
+  kernel: null,
+  defines: {},
+  params: {},
+  grid: [1, 1, 1],
+  family: "matmul",
+  flops: 0,
+};
 
 /**
  * Takes the same decisions as the device that it was made like (limits, subgroups, f16) and counts memory to the byte, but nothing is computed or stored: whatever is read
@@ -81,7 +163,7 @@ function planWork(steps: readonly Step[]): Work {
  */
 export class DryDevice extends Device {
   readonly #plans = new WeakMap<readonly Step[], Work>();
-  #work = noWork;
+  readonly #counter = new WorkCounter();
   #largest: { readonly label: string; readonly bytes: number } = { label: "", bytes: 0 };
   #atPeak: readonly LabelledMemory[] = [];
 
@@ -104,7 +186,7 @@ export class DryDevice extends Device {
 
   /** All that was run so far. */
   get work(): Work {
-    return this.#work;
+    return this.#counter.work;
   }
 
   /** The largest tensor so far, in bytes: what has to fit the adapter's largest binding. */
@@ -132,13 +214,13 @@ export class DryDevice extends Device {
     super.run(kernel, defines, storages, params, grid);
     if (this.recording) return;
     const operands = storages.map(({ bytes, label }) => ({ bytes, outside: label !== "tensor" }));
-    this.#work = addWork(this.#work, kernelWork(kernel.name, { params, defines, grid }, operands));
+    this.#counter.add(this.#counter.dispatch(kernel, { defines, params, grid }, operands), 1);
   }
 
   override replay(_prepared: readonly PreparedStep[], steps: readonly Step[]): void {
     let work = this.#plans.get(steps);
-    if (!work) this.#plans.set(steps, (work = planWork(steps)));
-    this.#work = addWork(this.#work, work);
+    if (!work) this.#plans.set(steps, (work = this.#counter.plan(steps)));
+    for (const [use, count] of work) this.#counter.add(use, count);
   }
 }
 

@@ -1,7 +1,17 @@
 /** Floor 1: hosts, device, memory, command stream, tensors and forward ops; gradients and models are upstairs. */
 
 export * from "./device.ts";
-export { addWork, DryDevice, noWork, totalFlops, type Work, workBetween } from "./dry.ts";
+export {
+  addWork,
+  DryDevice,
+  type KernelUse,
+  type ProductFamily,
+  totalFlops,
+  type Work,
+  type WorkTotals,
+  workBetween,
+  workTotals,
+} from "./dry.ts";
 export { BYTES, type DType, decode, encode, type HostArrays, isFloat } from "./dtype.ts";
 export * from "./errors.ts";
 export * from "./half.ts";

@@ -1,6 +1,6 @@
 /** Dry runs: what a training would need and take on an adapter, found out by running its code on a device that computes nothing. */
 import type { Module } from "@refl/models";
-import { type AdapterIdentity, addWork, DryDevice, noWork, totalFlops, type Work, workBetween } from "@refl/tensor";
+import { type AdapterIdentity, addWork, DryDevice, totalFlops, type Work, workBetween, workTotals } from "@refl/tensor";
 import type { TrainBaseConfig } from "../config/train-base.ts";
 import type { TrainReflConfig } from "../config/train-refl.ts";
 import type { TrainRewardConfig } from "../config/train-reward.ts";
@@ -14,8 +14,9 @@ import type { RankedPictures } from "../train/pairs.ts";
 import type { TrainingObserver } from "../train/session.ts";
 import { runTrainBase } from "./base.ts";
 import type { JobContext } from "./context.ts";
+import { KernelTimer } from "./kernel-timer.ts";
 import { drawAndRank } from "./ranking.ts";
-import { measureRates, type Rates, secondsOf } from "./rates.ts";
+import { measureRates, type Rates } from "./rates.ts";
 import { runTrainRefl } from "./refl.ts";
 import { runTrainReward } from "./reward.ts";
 import { loadPipeline } from "./sampler.ts";
@@ -59,6 +60,11 @@ export interface StageEstimate {
   readonly secondsPerStep: number;
 }
 
+export interface DryRunOptions {
+  /** Seconds that timing the training's kernels may take, the compilation of their shaders included. Default 20. */
+  readonly timingSeconds?: number;
+}
+
 /** What a dry run found. */
 export interface DryRunReport {
   readonly adapter: AdapterIdentity;
@@ -75,6 +81,8 @@ export interface DryRunReport {
   readonly seconds: number;
   readonly rates: Rates;
 }
+
+const NO_WORK: Work = new Map();
 
 /** Steps that are run dry at most: enough for each point of the sampler that ReFL grades at to have come up. */
 const STEPS = 12;
@@ -102,7 +110,7 @@ class Watch implements TrainingObserver {
   /** State-dict keys of all weights: what storages outside of the packed ones are labelled with. */
   readonly #keys = new Set<string>();
   readonly #stages = new Map<string, { steps: number; work: Work }>();
-  #steps: { steps: number; work: Work } = { steps: 0, work: noWork };
+  #steps: { steps: number; work: Work } = { steps: 0, work: NO_WORK };
   #peak = 0;
   #stage = "";
   /** The stage of the last event before which the peak rose. */
@@ -138,10 +146,10 @@ class Watch implements TrainingObserver {
     this.#peak = peak;
     if (event.type === "stage" && event.stage !== "compile") this.#stage = event.stage;
     if (event.type !== "step" || !this.#steps.steps) return;
-    const before = this.#stages.get(event.stage) ?? { steps: 0, work: noWork };
+    const before = this.#stages.get(event.stage) ?? { steps: 0, work: NO_WORK };
     const { steps, work } = this.#steps;
     this.#stages.set(event.stage, { steps: before.steps + steps, work: addWork(before.work, work) });
-    this.#steps = { steps: 0, work: noWork };
+    this.#steps = { steps: 0, work: NO_WORK };
   }
 
   get parameters(): ModelWeights[] {
@@ -189,11 +197,15 @@ interface Schedule {
 }
 
 /**
- * Runs a training's own code without its kernels and without memory, and times a few probes on the context's device. Everything that the run does is done once:
+ * Runs a training's own code without its kernels and without memory, and times its kernels on the context's device. Everything that the run does is done once:
  * weights are loaded (one at a time through the host's memory), steps captured and replayed, pictures drawn, looks taken, checkpoints made and thrown away. So the peak is
  * the run's own; steps beyond the twelfth are taken to be like those before. Throws what the training would throw on its way.
  */
-export async function* dryRun(training: Training, context: JobContext): Run<DryRunReport> {
+export async function* dryRun(
+  training: Training,
+  context: JobContext,
+  { timingSeconds = 20 }: DryRunOptions = {},
+): Run<DryRunReport> {
   const { device } = context;
   const dry = new DryDevice(device);
   const watch = new Watch(dry);
@@ -202,17 +214,25 @@ export async function* dryRun(training: Training, context: JobContext): Run<DryR
     const { run, schedule } = rehearsal(training, inner);
     yield* watched(run, watch, rankingsAreInvented(training));
     const rates = await measureRates(device, training.config.precision);
-    const all = [...watch.stages.values()].reduce((sum, { work }) => addWork(sum, work), noWork);
-    const between = secondsOf(workBetween(all, dry.work), rates);
-    const stages = [...watch.stages].map(
-      ([stage, { steps, work }]): StageEstimate => ({
-        stage,
-        steps: schedule.steps,
-        flops: totalFlops(work) / steps,
-        dispatches: Math.round(work.dispatches / steps),
-        secondsPerStep: secondsOf(work, rates) / steps,
-      }),
-    );
+    const timer = new KernelTimer(device, rates, timingSeconds);
+    const stages: StageEstimate[] = [];
+    let between = 0;
+    try {
+      let all = NO_WORK;
+      for (const [stage, { steps, work }] of watch.stages) {
+        all = addWork(all, work);
+        stages.push({
+          stage,
+          steps: schedule.steps,
+          flops: totalFlops(work) / steps,
+          dispatches: Math.round(workTotals(work).dispatches / steps),
+          secondsPerStep: (await timer.seconds(work)) / steps,
+        });
+      }
+      between = await timer.seconds(workBetween(all, dry.work));
+    } finally {
+      timer.dispose();
+    }
     const report: DryRunReport = {
       adapter: device.adapter,
       parameters: watch.parameters,

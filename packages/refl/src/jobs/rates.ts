@@ -1,17 +1,18 @@
-/** How fast an adapter is: a kernel of each kind timed for a moment, from which the time of other work follows. */
+/** How fast an adapter is: kernels of each kind timed for a moment, from which the time of other kernels follows roughly. */
 import {
   capture,
   conv2d,
   type Device,
   DryDevice,
   full,
+  type KernelUse,
   keep,
   scaledDotProductAttention,
   scope,
   type Tensor,
-  totalFlops,
-  type Work,
+  type WorkTotals,
   workBetween,
+  workTotals,
 } from "@refl/tensor";
 
 /** What an adapter does in a second, and what it takes to begin. */
@@ -61,14 +62,15 @@ const PROBES = {
 /** Kernels of the plan by which the cost of a kernel that does nothing is measured. */
 const CHAIN = 256;
 
-/** Seconds that a measurement takes at least, and how often it is repeated; the best counts. */
-const LEAST_SECONDS = 0.03;
-const REPEATS = 5;
+/** Seconds that a measurement takes at least, and how often it is repeated; the least counts, since other work on the machine only adds. */
+const LEAST_SECONDS = 0.02;
+const REPEATS = 3;
 
-async function secondsPerRun(device: Device, run: () => void): Promise<number> {
+/** Seconds of one `run`, the first of which is not counted. */
+export async function secondsPerRun(device: Device, run: () => void): Promise<number> {
   run();
   await device.sync();
-  let best = Number.POSITIVE_INFINITY;
+  let least = Number.POSITIVE_INFINITY;
   for (let repeat = 0, count = 1; repeat < REPEATS; ) {
     const start = performance.now();
     for (let i = 0; i < count; i++) run();
@@ -78,10 +80,10 @@ async function secondsPerRun(device: Device, run: () => void): Promise<number> {
       count *= 2;
       continue;
     }
-    best = Math.min(best, seconds / count);
+    least = Math.min(least, seconds / count);
     repeat++;
   }
-  return best;
+  return least;
 }
 
 /** Runs `use` with a function that runs the probe once. */
@@ -103,17 +105,17 @@ async function withProbe<T>(
 export async function measureRates(device: Device, dtype: "f32" | "f16" = "f32"): Promise<Rates> {
   const dry = new DryDevice(device);
   const dispatch = await emptyKernel(device);
-  const rate = async (probe: Probe, amount: (work: Work) => number): Promise<number> => {
+  const rate = async (probe: Probe, amount: (work: WorkTotals) => number): Promise<number> => {
     const before = dry.work;
     await withProbe(dry, probe, dtype, async (once) => once());
-    const work = workBetween(before, dry.work);
+    const work = workTotals(workBetween(before, dry.work));
     const seconds = await withProbe(device, probe, dtype, (once) => secondsPerRun(device, once));
     return amount(work) / Math.max(seconds - dispatch * work.dispatches, seconds / 10);
   };
   return {
-    matmul: await rate(PROBES.matmul, totalFlops),
-    conv: await rate(PROBES.conv, totalFlops),
-    attention: await rate(PROBES.attention, totalFlops),
+    matmul: await rate(PROBES.matmul, ({ flops }) => flops.matmul),
+    conv: await rate(PROBES.conv, ({ flops }) => flops.conv),
+    attention: await rate(PROBES.attention, ({ flops }) => flops.attention),
     bytes: await rate(PROBES.bytes, ({ bytes }) => bytes),
     dispatch,
   };
@@ -133,13 +135,7 @@ async function emptyKernel(device: Device): Promise<number> {
   }
 }
 
-/** Seconds that an adapter of these rates takes for `work`. */
-export function secondsOf({ flops, bytes, dispatches }: Work, rates: Rates): number {
-  return (
-    flops.matmul / rates.matmul +
-    flops.conv / rates.conv +
-    flops.attention / rates.attention +
-    bytes / rates.bytes +
-    dispatches * rates.dispatch
-  );
+/** Roughly the seconds that an adapter of these rates takes for a kernel. */
+export function secondsOf({ family, flops, bytes }: KernelUse, rates: Rates): number {
+  return flops / rates[family] + bytes / rates.bytes + rates.dispatch;
 }

@@ -37,6 +37,8 @@ const context = (): JobContext => ({
 
 const common = { task: "shapes16", seed: 3, samplerSteps: 4, sampleEvery: 3, saveEvery: 3 };
 
+const QUICK = { timingSeconds: 1 };
+
 interface Case {
   readonly training: Training;
   readonly run: (context: JobContext) => Run<unknown>;
@@ -54,7 +56,7 @@ const trainings: Record<Training["kind"] | "base in f16", () => Case> = {
   },
   refl: () => {
     const values = { ...common, reward: "reward", steps: 6, batchSize: 4, pretrainingBatchSize: 4, window: 2 };
-    const config = resolveConfig(trainReflConfig, [plainSource({ ...values, control: false }, "test")]);
+    const config = resolveConfig(trainReflConfig, [plainSource({ ...values, lora: null, control: false }, "test")]);
     return { training: { kind: "refl", config }, run: (at) => runTrainRefl(config, at) };
   },
   reward: () => {
@@ -69,7 +71,7 @@ it.each(["base", "base in f16", "refl", "reward"] as const)("train %s", async (k
   if (kind === "base in f16" && !device.capabilities.f16) return;
   const { training, run } = trainings[kind]();
   const before = device.memory().inUse;
-  const { result, events } = await finish(dryRun(training, context()));
+  const { result, events } = await finish(dryRun(training, context(), QUICK));
   expect(device.memory().inUse).toBe(before);
   expect(events.at(-1)).toEqual({ type: "result", summary: result });
 
@@ -88,7 +90,7 @@ it("tells that f16 takes less for activations and more for weights", async () =>
   const told = async (precision: string) => {
     const values = { ...common, steps: 4, batchSize: 32, precision };
     const config = resolveConfig(trainBaseConfig, [plainSource(values, "test")]);
-    return (await finish(dryRun({ kind: "base", config }, context()))).result.memory;
+    return (await finish(dryRun({ kind: "base", config }, context(), QUICK))).result.memory;
   };
   const [wide, narrow] = [await told("f32"), await told("f16")];
   expect(narrow.activations).toBeLessThan(0.7 * wide.activations);
@@ -104,7 +106,7 @@ it("tells trained and frozen weights, products and steps", async () => {
     return replay.call(this, values);
   });
   const { training, run } = trainings.refl();
-  const { result } = await finish(dryRun(training, context()));
+  const { result } = await finish(dryRun(training, context(), QUICK));
   await finish(run(context()));
   vi.restoreAllMocks();
   const flops = plans.get("ReFL step")!;

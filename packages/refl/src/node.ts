@@ -3,6 +3,7 @@ export * from "./assets.node.ts";
 export * from "./data/check.node.ts";
 export * from "./data/folder.node.ts";
 export * from "./data/image.node.ts";
+export * from "./io/evaluation.node.ts";
 export * from "./io/files.node.ts";
 export * from "./io/pictures.node.ts";
 export * from "./io/png.node.ts";

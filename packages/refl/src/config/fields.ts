@@ -1,5 +1,6 @@
 /** Schema pieces that several commands' configs share. */
 import * as v from "valibot";
+import { INTERVAL_KINDS } from "../evaluate/intervals.ts";
 
 /** A whole number of at least 1. */
 export const count = (description: string) =>
@@ -128,4 +129,22 @@ export const samplerEntries = {
   sampler: v.optional(choice(SAMPLERS, "Sampler"), "ddim"),
   samplerSteps: v.optional(count("Steps of the sampler"), 10),
   guidance: v.optional(positive("Classifier-free guidance scale; 1 means none"), 1),
+};
+
+/** Confidence intervals of what evaluations measure. */
+export const intervalEntries = {
+  confidence: v.optional(
+    v.pipe(
+      v.number(),
+      v.gtValue(0),
+      v.ltValue(1),
+      v.description("Share of the confidence intervals that hold the true value"),
+    ),
+    0.95,
+  ),
+  interval: v.optional(
+    choice(INTERVAL_KINDS, "How intervals are found: standard error over prompts, or resampled prompts"),
+    "normal",
+  ),
+  resamples: v.optional(count("Resamples of the bootstrap"), 1000),
 };

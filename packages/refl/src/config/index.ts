@@ -2,6 +2,8 @@
 export * from "./demo.ts";
 export * from "./describe.ts";
 export * from "./evaluate.ts";
+export * from "./evaluate-models.ts";
+export * from "./evaluate-rankings.ts";
 export { TASK_NAMES, TASTE_NAMES, type TaskName, type TasteName } from "./fields.ts";
 export * from "./pull.ts";
 export { type ConfigDefinition, type ConfigOf, type ConfigSchema, resolveConfig } from "./resolve.ts";

@@ -8,8 +8,8 @@ import type { ConfigDefinition } from "./resolve.ts";
 /** Forms in which scores are told. */
 export const SCORE_FORMATS = ["table", "json", "csv"] as const;
 
-/** Schema of the config of `score` and of `rank`. */
-export const ScoreSchema = v.strictObject({
+/** The scorer's weights, and its own options. */
+export const scorerEntries = {
   scorer: v.optional(choice(SCORERS, "What scores the pictures"), "imagereward"),
   model: text(
     "The scorer's weights: a folder, a run's folder, or a released file (ImageReward.pt, model_large.pth); CLIP's for clip and aesthetic",
@@ -24,6 +24,14 @@ export const ScoreSchema = v.strictObject({
     choice(BLIP_HEADS, "What of BLIP scores: the features' cosine, or the matching head's probability"),
     "itc",
   ),
+  batchSize: v.optional(count("Pictures scored at once"), 32),
+};
+
+const { batchSize, ...weightEntries } = scorerEntries;
+
+/** Schema of the config of `score` and of `rank`. */
+export const ScoreSchema = v.strictObject({
+  ...weightEntries,
   prompt: v.optional(
     v.pipe(
       v.array(v.string()),
@@ -35,7 +43,7 @@ export const ScoreSchema = v.strictObject({
     v.pipe(v.array(v.string()), v.description("Picture files, folders of them, or patterns such as `out/**/*.png`")),
     [],
   ),
-  batchSize: v.optional(count("Pictures scored at once"), 32),
+  batchSize,
   format: v.optional(choice(SCORE_FORMATS, "Form of the result"), "table"),
   out: v.optional(
     text("File for the result instead of stdout: JSON, or CSV where its name ends in .csv or the format says so"),
@@ -44,6 +52,9 @@ export const ScoreSchema = v.strictObject({
 
 /** The resolved config of `score` and of `rank`. */
 export type ScoreConfig = v.InferOutput<typeof ScoreSchema>;
+
+/** What opens a scorer and bounds its batches. */
+export type ScorerConfig = Pick<ScoreConfig, keyof typeof scorerEntries>;
 
 /** `score`: one score per picture and prompt. */
 export const scoreConfig: ConfigDefinition<typeof ScoreSchema> = { command: "score", schema: ScoreSchema };

@@ -1,6 +1,6 @@
 /** `score` and `rank`: a scorer's opinion of pictures, and their order for each prompt. */
 import { DataError } from "@refl/tensor";
-import type { ScoreConfig } from "../config/score.ts";
+import type { ScoreConfig, ScorerConfig } from "../config/score.ts";
 import type { Run } from "../events.ts";
 import { EncodedPictures, scorePairs } from "../scorers/encoded-pictures.ts";
 import { openScorer, type Scorer } from "../scorers/open.ts";
@@ -37,9 +37,12 @@ export interface RankedPicture extends ScoredPicture {
 const promptsOf = (scorer: Scorer, { prompts }: ScoredInput): readonly string[] =>
   scorer.tokenizer === null ? [""] : prompts;
 
-/** Scores batches of pictures in their order; each goes through the image tower once, whatever it is asked. After an abort, what is scored by then is given back. */
-async function* scoreAll(
-  config: ScoreConfig,
+/**
+ * Scores batches of pictures in their order; each goes through the image tower once, whatever it is asked. After an abort, what is scored by then is given
+ * back. Throws `DataError` when there is no picture.
+ */
+export async function* scorePictures(
+  config: ScorerConfig,
   inputs: readonly ScoredInput[],
   context: JobContext,
 ): Run<ScoredPicture[]> {
@@ -90,7 +93,7 @@ export async function* runScore(
   inputs: readonly ScoredInput[],
   context: JobContext,
 ): Run<readonly ScoredPicture[]> {
-  const scored = yield* scoreAll(config, inputs, context);
+  const scored = yield* scorePictures(config, inputs, context);
   const rows = scored.map(({ file, prompt, score }) => [file, score, prompt]);
   yield { type: "table", title: "Scores", header: ["picture", TITLES[config.scorer], "prompt"], rows };
   yield { type: "result", summary: scored };
@@ -117,7 +120,7 @@ export async function* runRank(
   inputs: readonly ScoredInput[],
   context: JobContext,
 ): Run<readonly RankedPicture[]> {
-  const ranked = rankByScore(yield* scoreAll(config, inputs, context));
+  const ranked = rankByScore(yield* scorePictures(config, inputs, context));
   const rows = ranked.map(({ file, prompt, score, rank }) => [prompt, rank, score, file]);
   yield { type: "table", title: "Ranking", header: ["prompt", "rank", TITLES[config.scorer], "picture"], rows };
   yield { type: "result", summary: ranked };

@@ -1,4 +1,5 @@
 /** The judge's parts of all arms as tables, for the terminal and the report. */
+import { formatEstimate } from "../evaluate/intervals.ts";
 import type { TableEvent } from "../events.ts";
 import { ARM_TITLES, ARMS, type ArmJudgement, type DemoSummary } from "./summary.ts";
 
@@ -64,8 +65,11 @@ export function summaryTables(summary: DemoSummary): TableEvent[] {
   }));
 }
 
-/** The judge's view of a model's pictures, and the reward model's mean reward where there is one. */
-export type EvaluatedPictures = ArmJudgement & { readonly reward?: number };
+/** The judge's view of a model's pictures, and the reward model's mean reward where there is one, with its interval over prompts. */
+export type EvaluatedPictures = ArmJudgement & {
+  readonly reward?: number;
+  readonly rewardInterval?: { readonly low: number; readonly high: number };
+};
 
 /** Judgements side by side: the score, the reward where it was measured, then every part. */
 function judgementTable(title: string, columns: readonly (readonly [title: string, EvaluatedPictures])[]): TableEvent {
@@ -79,7 +83,9 @@ function judgementTable(title: string, columns: readonly (readonly [title: strin
   if (judgements.some(({ reward }) => reward !== undefined))
     rows.splice(1, 0, [
       "reward",
-      ...judgements.map(({ reward }) => (reward === undefined ? "–" : formatMean(reward, null))),
+      ...judgements.map(({ reward, rewardInterval }) =>
+        reward === undefined ? "–" : formatEstimate({ low: reward, high: reward, ...rewardInterval, value: reward }),
+      ),
     ]);
   return { type: "table", title, header: ["", ...columns.map(([column]) => column)], rows };
 }

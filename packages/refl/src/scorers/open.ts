@@ -1,6 +1,6 @@
 /** Opens the scorer that a config names. */
 import { DataError } from "@refl/tensor";
-import type { ScoreConfig } from "../config/score.ts";
+import type { ScorerConfig } from "../config/score.ts";
 import type { JobContext } from "../jobs/context.ts";
 import { AestheticScorer } from "./aesthetic.ts";
 import { BlipScorer } from "./blip.ts";
@@ -23,7 +23,7 @@ export async function openPlace(
  * @throws DataError when the config lacks what the scorer needs; CheckpointError when files are missing, damaged or do not fit
  */
 export async function openScorer(
-  config: Pick<ScoreConfig, "scorer" | "model" | "head" | "tokenizer" | "blipHead">,
+  config: Omit<ScorerConfig, "batchSize">,
   context: Pick<JobContext, "place" | "open" | "device">,
 ): Promise<Scorer> {
   const { device } = context;

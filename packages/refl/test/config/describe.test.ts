@@ -6,6 +6,8 @@ import {
   demoConfig,
   describeConfig,
   evaluateConfig,
+  evaluateModelsConfig,
+  evaluateRankingsConfig,
   flagName,
   pullConfig,
   rankConfig,
@@ -25,6 +27,8 @@ const definitions: readonly ConfigDefinition[] = [
   scoreConfig,
   rankConfig,
   evaluateConfig,
+  evaluateRankingsConfig,
+  evaluateModelsConfig,
   pullConfig,
 ];
 

@@ -111,7 +111,12 @@ describe("resolveConfig", () => {
         plainSource({ reward: "r" }, "test"),
         ...sets.map((set) => flagSource(parseAssignment(set))),
       ]);
-    expect(refl()).toMatchObject({ lora: { rank: 8 }, lr: 2e-3, earlyStop: { everySteps: 20, patience: 2 }, control: true });
+    expect(refl()).toMatchObject({
+      lora: { rank: 8 },
+      lr: 2e-3,
+      earlyStop: { everySteps: 20, patience: 2 },
+      control: true,
+    });
     expect(refl("lora=null")).toMatchObject({ lora: null, lr: 2e-5 });
     expect(refl("lora.rank=4").lora).toEqual({ rank: 4 });
     expect(refl("earlyStop=null", "control=false")).toMatchObject({ earlyStop: null, control: false });

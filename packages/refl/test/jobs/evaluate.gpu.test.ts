@@ -16,7 +16,7 @@ beforeAll(async () => {
   device = await testDevice();
 });
 
-it("judges seen, unseen and reordered prompts, with rewards where a reward model is named", async () => {
+it("judges seen, unseen and reordered prompts, with rewards and the best of several where a reward model is named", async () => {
   const models = await tinyModels(device);
   const folder = memoryFolder(new Map(), "reward");
   const reward = tinyReward(device);
@@ -52,9 +52,20 @@ it("judges seen, unseen and reordered prompts, with rewards where a reward model
     for (const row of table.rows) expect(row).toHaveLength(3);
   }
 
+  const view0 = result.judged.seen;
+  expect(view0.rewardInterval!.low).toBeLessThan(view0.reward!);
+  expect(view0.rewardInterval!.high).toBeGreaterThan(view0.reward!);
+  expect(view!.rows[1]![1]).toMatch(/^−?\d\.\d{3} \[−?\d\.\d{3}, −?\d\.\d{3}\]$/);
+  const chosen = resolveConfig(evaluateConfig, [plainSource({ ...values, bestOf: 3 }, "test")]);
+  const best = (await finish(runEvaluate(chosen, context))).result;
+  for (const kind of ["seen", "unseen"] as const)
+    expect(best.judged[kind].reward!).toBeGreaterThan(result.judged[kind].reward!);
+
   const { reward: _reward, ...rest } = values;
   const plain = resolveConfig(evaluateConfig, [plainSource(rest, "test")]);
   const again = (await finish(runEvaluate(plain, context))).result;
-  const { reward: _mean, ...judged } = result.wordOrder;
+  const { reward: _mean, rewardInterval: _interval, ...judged } = result.wordOrder;
   expect(again.wordOrder).toEqual(judged);
+  const unchosen = resolveConfig(evaluateConfig, [plainSource({ ...rest, bestOf: 2 }, "test")]);
+  await expect(finish(runEvaluate(unchosen, context))).rejects.toThrow(/bestOf: 2 needs a reward model/);
 });

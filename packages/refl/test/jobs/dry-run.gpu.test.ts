@@ -1,6 +1,6 @@
 /** Dry runs: the memory, parameters and products that they tell of a training are those of the training itself. */
-import { type ModelFolder, memoryFolder, TextToImagePipeline } from "@refl/models";
-import { createDevice, type Device, Plan } from "@refl/tensor";
+import { type ModelFolder, memoryFolder, TextToImagePipeline, UNet2DConditionModel } from "@refl/models";
+import { createDevice, type Device, DryDevice, Plan, type Tensor, totalFlops } from "@refl/tensor";
 import { nodeHost } from "@refl/tensor/node";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { resolveConfig, trainBaseConfig, trainReflConfig, trainRewardConfig } from "../../src/config/index.ts";
@@ -12,6 +12,7 @@ import { dryRun, type Training } from "../../src/jobs/dry-run.ts";
 import { runTrainRefl } from "../../src/jobs/refl.ts";
 import { runTrainReward } from "../../src/jobs/reward.ts";
 import { saveRewardModel, type TaskModels } from "../../src/models.ts";
+import { TrainingSession } from "../../src/train/session.ts";
 import { finish, MemorySink, tinyModels, tinyReward } from "../train/tiny.ts";
 
 let device: Device;
@@ -120,4 +121,33 @@ it("tells trained and frozen weights, products and steps", async () => {
     { model: "text_encoder", trained: 0, frozen },
   ]);
   expect(result.parameters[2]).toMatchObject({ model: "reward", trained: 0 });
+});
+
+it("captures a step of Stable Diffusion's UNet in full without its memory", async () => {
+  const dry = new DryDevice(device);
+  const unet = new UNet2DConditionModel({ cross_attention_dim: 768 });
+  for (const [key, slot] of unet.namedSlots()) slot.allocate(dry, key);
+  const weights = 4 * unet.parameterCount();
+  expect(weights).toBe(4 * 859_520_964);
+  const host = process.memoryUsage().rss;
+  const options = { weightDecay: 0.01, gradientClip: 1, emaDecay: null };
+  const session = new TrainingSession(dry, unet.namedParameters(), options, { unet });
+  type Inputs = { readonly x: Tensor; readonly time: Tensor; readonly states: Tensor };
+  const step = session.prepare("step", ({ x, time, states }: Inputs) => {
+    const loss = unet.forward(x, time, states).square().mean();
+    session.backward(loss);
+    return { loss };
+  });
+  const zeros = (...shape: number[]) => ({ values: new Float32Array(shape.reduce((a, b) => a * b, 1)), shape });
+  await step.advance(1e-5, { x: zeros(1, 4, 64, 64), time: zeros(1), states: zeros(1, 77, 768) }, null);
+  // Weights, gradients and two moments.
+  const { peak } = dry.memory();
+  expect(peak).toBeGreaterThan(4 * weights);
+  expect(peak).toBeLessThan(1.5 * 4 * weights);
+  // 0.8 · 10¹² multiply-adds forward, and twice that back.
+  expect(totalFlops(dry.work) / 1e12).toBeCloseTo(2.6, 1);
+  expect(dry.largest).toEqual({ label: "up_blocks.0.resnets.0.conv1.weight", bytes: 2560 * 1280 * 9 * 4 });
+  expect(process.memoryUsage().rss - host).toBeLessThan(2 ** 29);
+  session.dispose();
+  dry.dispose();
 });

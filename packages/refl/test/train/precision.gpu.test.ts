@@ -8,7 +8,9 @@ import { testDevice } from "../../../tensor/test/device.ts";
 import { shapes16 } from "../../src/data/shapes16.ts";
 import { trainBase } from "../../src/train/base.ts";
 import { taskExamples } from "../../src/train/examples.ts";
+import type { RankedPictures } from "../../src/train/pairs.ts";
 import { trainRefl } from "../../src/train/refl.ts";
+import { trainRewardModel } from "../../src/train/reward.ts";
 import { type Precision, TrainingSession } from "../../src/train/session.ts";
 import { finish, metricsOf, tinyPipeline, tinyReward } from "./tiny.ts";
 
@@ -134,6 +136,42 @@ describe.runIf((await testDevice()).capabilities.f16)("mixed precision", () => {
     expect(wide.last).toBeLessThan(0.7 * wide.first);
     expect(Math.abs(narrow.last - wide.last) / wide.last).toBeLessThan(0.01);
     expect(narrow.weight).not.toEqual(wide.weight);
+    expect(device.memory().inUse).toBe(before);
+  });
+
+  it("trains a reward model on frozen encoders to the loss of f32 within 1 %", async () => {
+    const before = device.memory().inUse;
+    const size = 16;
+    const words = ["a big red circle", "a small blue square", "a green ring"];
+    const rankings = Array.from({ length: 9 }, (_, k): RankedPictures => {
+      const greys = [k * 20, 90 + k * 10, 250 - k];
+      const rgb = greys.map((grey) => new Uint8Array(3 * size * size).fill(grey));
+      return { prompt: words[k % 3]!, rgb, ranking: [3, 2, 1] };
+    });
+    const run = async (precision: Precision) => {
+      const scorer = tinyReward(device);
+      const { result } = await finish(
+        trainRewardModel({
+          ...common,
+          scorer,
+          training: rankings.slice(0, 6),
+          validation: rankings.slice(6),
+          heldOut: rankings.slice(6),
+          size,
+          epochs: 5,
+          rankingsPerStep: 3,
+          noise: 0.2,
+          fixRate: 1,
+          shift: 0,
+          precision,
+        }),
+      );
+      scorer.model.dispose();
+      return result.curve;
+    };
+    const [wide, narrow] = [await run("f32"), await run("f16")];
+    const [a, b] = [wide.at(-1)!.loss, narrow.at(-1)!.loss];
+    expect(Math.abs(b - a) / a).toBeLessThan(0.01);
     expect(device.memory().inUse).toBe(before);
   });
 

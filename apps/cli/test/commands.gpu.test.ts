@@ -3,6 +3,7 @@ import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { RunEvent } from "@refl/refl";
 import { decodePng } from "@refl/refl/node";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { fillDiskAfter, restoreDisk } from "../../../packages/refl/test/io/full-disk.ts";
@@ -119,16 +120,22 @@ it("ends with 2 on a full disk and leaves no half of a picture", async () => {
   expect(await readdir(out)).toEqual([]);
 });
 
-it("tells what trainings would need without leaving anything behind", async () => {
+it("tells what a training would need without leaving anything behind", async () => {
   const out = join(folder, "dry");
-  const base = await run("train", "base", "--task", "shapes16", "--dry-run", "--out", out);
-  expect(base.code).toBe(0);
-  for (const line of [/^unet +551,340 +0$/m, /^gradients +\d+\.\d MiB$/m, /^all +\d+\.\d MiB$/m, /^base +2000 /m])
-    expect(base.out).toMatch(line);
-  expect(base.err).toMatch(/largest tensor: [\d.]+ MiB of [\d.]+ MiB that the adapter binds at once/);
-  expect(base.err).toMatch(/about [\d.e+]+ s in all on /);
-  const json = await run("train", "base", "--task", "shapes16", "--dry-run", "--out", out, "--json");
-  const { summary } = JSON.parse(json.out.trimEnd().split("\n").at(-1)!);
-  expect(summary).toMatchObject({ parameters: [{ model: "unet", trained: 551340 }, {}], stages: [{ steps: 2000 }] });
+  const { code, out: text } = await run("train", "base", "--task", "shapes16", "--dry-run", "--out", out, "--json");
+  expect(code).toBe(0);
+  const events: RunEvent[] = text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  const tables = events.filter((event) => event.type === "table");
+  const [parameters, memory, steps] = tables.map(({ rows }) => rows);
+  expect(parameters![0]).toEqual(["unet", "551,340", "0"]);
+  expect(memory!.map(([part]) => part)).toEqual(expect.arrayContaining(["gradients", "activations", "all"]));
+  expect(steps![0]!.slice(0, 2)).toEqual(["base", 2000]);
+  const notes = events.flatMap((event) => (event.type === "note" ? [event.message] : []));
+  expect(notes[0]).toMatch(/^largest tensor: [\d.]+ MiB of [\d.]+ MiB that the adapter binds at once$/);
+  expect(notes[1]).toMatch(/^about [\d.e+]+ s in all on /);
+  expect(events.at(-1)).toMatchObject({ type: "result", summary: { stages: [{ stage: "base", steps: 2000 }] } });
   expect(await readdir(folder)).not.toContain("dry");
 });

@@ -79,7 +79,9 @@ it.each(["base", "base in f16", "refl", "reward"] as const)("train %s", async (k
   device.resetPeak();
   await finish(run(context()));
   const peak = device.memory().peak - before;
-  expect(Math.abs(result.peakBytes - peak) / peak).toBeLessThan(0.1);
+  // The number of pairs, and so the shapes of a reward step, depends on the pictures.
+  if (kind === "reward") expect(Math.abs(result.peakBytes - peak) / peak).toBeLessThan(0.1);
+  else expect(result.peakBytes).toBe(peak);
   const parts = Object.values(result.memory).reduce((a, b) => a + b, 0);
   expect(parts).toBe(result.peakBytes);
   expect(result.largestTensor.bytes).toBeLessThanOrEqual(result.largestTensor.limit);

@@ -12,6 +12,7 @@ export * from "./optimizer/index.ts";
 export * from "./random/index.ts";
 export * from "./reduce/index.ts";
 export type { RowLanes, RowLayout } from "./reduce/rows.ts";
+export * from "./reduce/sum.ts";
 export * from "./resample/index.ts";
 export { cutIntoRuns, runDefines } from "./runs.ts";
 export * from "./softmax/index.ts";

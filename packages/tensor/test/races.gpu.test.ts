@@ -34,6 +34,7 @@ const BEYOND: Readonly<Record<string, string>> = {
   "layer_norm_backward f16": "layerNormBackward",
   "softmax f16": "softmax",
   "softmax_backward f16": "softmaxBackward",
+  "sum_rows f16": "mean",
 };
 
 /** Dispatches of more workgroups are left to smaller rows: the interpreter takes up to a second for one. */

@@ -21,8 +21,25 @@ function rows(op: string, values: NonNullable<OperandSpec["values"]>, more: Reco
   ];
 }
 
+/** A million elements and more, which kernels of their own sum: columns, rows of two lengths, all, and what must fall back. */
+const much: readonly OpCase[] = (
+  [
+    ["sum", [1027, 1024], [0]],
+    ["mean", [2, 4099, 132], [1]],
+    ["sum", [1030, 1028], [1]],
+    ["mean", [3, 409_600], [1]],
+    ["mean", [1024, 1025], [0, 1]],
+    ["sum", [1025, 1030], [0]],
+  ] as const
+).map(([op, shape, axes]) => ({
+  op,
+  inputs: [{ shape, values: "unit", differentiable: false }],
+  attrs: { axes, keepdim: false },
+}));
+
 export const reduceCases: readonly OpCase[] = [
   ...rows("sum", "normal"),
+  ...much,
   ...rows("mean", "normal"),
   ...rows("amax", "distinct"),
   ...rows("amin", "distinct"),

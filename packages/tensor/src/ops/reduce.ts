@@ -13,6 +13,7 @@ import { apply, type ForwardTable } from "../op.ts";
 import { mergeAxes, normalizeAxes, normalizeAxis, numel } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { contiguous } from "./copy.ts";
+import { sumMuch } from "./sum.ts";
 
 /** `axes` are sorted and non-negative. */
 interface Axes {
@@ -58,6 +59,7 @@ function foldAxes(x: Tensor, attrs: Axes, { fold, scale, mean }: Fold): Tensor {
   let source = x;
   let keptAxes = merge(source, kept);
   let foldedAxes = merge(source, attrs.axes);
+  if (fold === "sum" && !mean && sumMuch(x, keptAxes, foldedAxes, out, scale ?? 1)) return out;
   if (keptAxes.shape.length > 4 || foldedAxes.shape.length > 2) {
     source = contiguous(x.permuted([...kept, ...attrs.axes]));
     keptAxes = { shape: [outputs], strides: [count] };

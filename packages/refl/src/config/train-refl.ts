@@ -99,7 +99,7 @@ export type TrainReflConfig = v.InferOutput<typeof TrainReflSchema>;
 /** ReFL's own defaults for a task, and for all weights instead of adapters. */
 export function reflPreset(task: unknown, lora: unknown) {
   return {
-    ...(task === "shapes16" ? { steps: 100, batchSize: 32, pretrainingBatchSize: 32 } : {}),
+    ...(task === "shapes16" ? { steps: 40, pretrainingBatchSize: 16, lr: 1e-3 } : {}),
     ...(lora === null ? { lr: FULL_RATE } : {}),
   };
 }

@@ -77,7 +77,7 @@ export interface ReflResult {
 }
 
 /**
- * Tunes the UNet until `steps` are done, the judge's patience ends or `signal` is set, and leaves the moving average of the best look in the weights.
+ * Tunes the UNet until `steps` are done, the judge's patience ends or `signal` is set, and leaves the moving average of the kept look in the weights.
  * Both losses' gradients are added up before one AdamW step; the paper updates in turn, which to first order is the same and would double the
  * optimiser's state or mix two gradient scales in one.
  */
@@ -109,9 +109,10 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
     const seen = await session.withAverage(() => validation!.look());
     best.curve.push({ ...seen, step: session.step });
     best.looksSince++;
-    if (seen.judge > best.judge) {
+    if (seen.judge > best.judge) Object.assign(best, { judge: seen.judge, looksSince: 0 });
+    if (isKept(best)) {
       for (const t of best.weights) t.dispose();
-      Object.assign(best, { judge: seen.judge, step: session.step, looksSince: 0, weights: session.averageSnapshot() });
+      Object.assign(best, { step: session.step, weights: session.averageSnapshot() });
     }
     return seen;
   };
@@ -158,12 +159,27 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
 
 /** What the looks have found so far. */
 interface Best {
+  /** The judge's best score. */
   judge: number;
-  step: number;
+  /** Looks since that one. */
   looksSince: number;
+  /** The step of the look that is kept. */
+  step: number;
   readonly curve: (Look & { readonly step: number })[];
-  /** The moving average at the best look. */
+  /** The moving average at the kept look. */
   weights: Tensor[];
+}
+
+/**
+ * Whether the last look is the one to keep: among looks that the judge cannot tell apart, which are those within half a standard error of its best
+ * score, the reward decides, so that a hundredth of luck does not throw away half of the training.
+ */
+function isKept({ judge, step, curve }: Best): boolean {
+  const last = curve.at(-1)!;
+  const kept = curve.find((seen) => seen.step === step && seen !== last);
+  const least = judge - last.standardError / 2;
+  if (!kept || last.judge < least) return !kept;
+  return kept.judge < least || last.reward > kept.reward;
 }
 
 function saveBest(session: TrainingSession, { judge, step, looksSince, curve, weights }: Best): Promise<Uint8Array> {

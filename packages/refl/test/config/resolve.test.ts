@@ -143,7 +143,7 @@ describe("resolveConfig", () => {
   it("reads quick as shapes16 unless another task is named", () => {
     const demo = (values: Record<string, unknown>) => resolveConfig(demoConfig, [plainSource(values, "test")]);
     expect(demo({})).toMatchObject({ task: "emoji32", samplerSteps: 10, refl: { steps: 80 } });
-    expect(demo({ quick: true })).toMatchObject({ task: "shapes16", samplerSteps: 10, refl: { steps: 100 } });
+    expect(demo({ quick: true })).toMatchObject({ task: "shapes16", samplerSteps: 10, refl: { steps: 40 } });
     expect(demo({ quick: true, task: "emoji32" }).task).toBe("emoji32");
   });
 });

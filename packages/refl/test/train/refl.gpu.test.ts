@@ -180,6 +180,39 @@ describe("looks", () => {
     expect(await weightsDigest(pipeline.unet)).toBe(digests[1]);
   });
 
+  it("let the reward decide between looks that the judge cannot tell apart", async () => {
+    const kept = async (looks: readonly (readonly [judge: number, reward: number])[]) => {
+      let at = 0;
+      const look = async (): Promise<Look> => {
+        const [judge, reward] = looks[at++]!;
+        return { judge, standardError: 0.1, reward };
+      };
+      const validation = { every: 1, patience: 9, look };
+      return (await finish(trainRefl(options({ steps: looks.length - 1, validation })))).result.kept;
+    };
+    expect(
+      await kept([
+        [0.5, 0],
+        [0.48, 1],
+        [0.46, 2],
+      ]),
+    ).toBe(2);
+    expect(
+      await kept([
+        [0.5, 0],
+        [0.48, 1],
+        [0.44, 2],
+      ]),
+    ).toBe(1);
+    expect(
+      await kept([
+        [0.5, 1],
+        [0.52, 0],
+        [0.56, 0],
+      ]),
+    ).toBe(2);
+  });
+
   it("keep the untouched model when tuning only harms", async () => {
     const untouched = await weightsDigest(pipeline.unet);
     const { result } = await finish(trainRefl(options({ validation: scripted([0.9, 0.1, 0.2]) })));

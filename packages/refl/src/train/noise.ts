@@ -1,4 +1,4 @@
-/** Noise mixed into pictures that a model learns to compare: reward models are asked about blurred one-step pictures, which no sampler ever shows. */
+/** What pictures go through before a model learns to compare them: noise, since reward models are asked about blurred one-step pictures that no sampler ever shows, and small shifts. */
 import { type HostTensors, randn, type Tensor } from "@refl/tensor";
 import { column, pictureWords, uniforms } from "./streams.ts";
 

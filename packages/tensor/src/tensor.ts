@@ -1,5 +1,5 @@
 /** The tensor: a shape over counted device memory, with PyTorch's names for what can be done with it. */
-import { type Activation, fill as fillKernel, linearGrid } from "@refl/kernels-wgsl";
+import { type Activation, FILL_WIDE_GROUP, fill as fillKernel, fillWide, linearGrid } from "@refl/kernels-wgsl";
 import type { Device } from "./device.ts";
 import { BYTES, type DType, decode, encode, type HostArrays, isFloat, STORAGE } from "./dtype.ts";
 import { DisposedError, DTypeError, ShapeError } from "./errors.ts";
@@ -13,6 +13,9 @@ import * as views from "./ops/view.ts";
 import type { Storage } from "./pool.ts";
 import { type History, keep, type Scope, scope, track } from "./scope.ts";
 import { broadcastShapes, contiguousStrides, isContiguous, normalizeAxis, numel, type Shape } from "./shape.ts";
+
+/** Elements from which on a fill stores vec4s: 0.4 ms against 1.5 on lavapipe at half a million, little to gain where a dispatch is what costs. */
+const WIDE_FILL = 1 << 17;
 
 /** Nested arrays of numbers, or a typed array. */
 export type TensorLike =
@@ -191,13 +194,13 @@ export class Tensor {
       value,
       bits: this.dtype === "i32" ? value >>> 0 : Math.max(0, this.dtype === "bool" ? Number(value !== 0) : value),
     };
-    this.device.run(
-      fillKernel,
-      { O: storage, FLOAT: isFloat(this.dtype) },
-      [this.storage],
-      params,
-      linearGrid(count, 256),
-    );
+    const defines = { O: storage, FLOAT: isFloat(this.dtype) };
+    if (count >= WIDE_FILL && count % 4 === 0 && this.offset % 4 === 0) {
+      const inFours = { ...params, offset: this.offset / 4, count: count / 4 };
+      this.device.run(fillWide, defines, [this.storage], inFours, linearGrid(count, FILL_WIDE_GROUP));
+      return this;
+    }
+    this.device.run(fillKernel, defines, [this.storage], params, linearGrid(count, 256));
     return this;
   }
 

@@ -1,7 +1,7 @@
 /** Copy kernels: strided to strided, flat to flat, and fill. */
 import { defineKernel } from "../kernel.ts";
 import { runDefines } from "../runs.ts";
-import { copy_flat, copy_strided, fill as fillSource } from "../wgsl.gen.ts";
+import { copy_flat, copy_strided, fill_wide, fill as fillSource } from "../wgsl.gen.ts";
 
 const buffers = [
   ["a", "read"],
@@ -58,4 +58,17 @@ export const fill = defineKernel({
     { O: "f32", FLOAT: true },
     { O: "i32", FLOAT: false },
   ],
+});
+
+/** Elements of a workgroup of {@link fillWide}. */
+export const FILL_WIDE_GROUP = 2048;
+
+/** {@link fill} with offset and count in vec4s. */
+export const fillWide = defineKernel({
+  name: "fill_wide",
+  source: fill_wide,
+  buffers: fill.buffers,
+  params: fill.params,
+  workgroup: [64, 1, 1],
+  variants: fill.variants,
 });

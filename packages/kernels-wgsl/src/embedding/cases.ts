@@ -31,6 +31,21 @@ export const embeddingCases: readonly OpCase[] = [
     attrs: { rows: 4 },
   },
   { op: "embedding", inputs: [{ shape: [3, 2] }, ids([4], 6)], attrs: {} },
+  {
+    op: "embedding",
+    inputs: [{ shape: [300, 256], differentiable: false }, ids([2, 516], 310)],
+    attrs: {},
+  },
+  {
+    op: "embeddingBackward",
+    inputs: [{ shape: [2, 516, 256], differentiable: false }, ids([2, 516], 310)],
+    attrs: { rows: 300 },
+  },
+  {
+    op: "embeddingBackward",
+    inputs: [{ shape: [1031, 144], differentiable: false }, ids([1031], 5)],
+    attrs: { rows: 1000 },
+  },
   { op: "embeddingBackward", inputs: [{ shape: [2, 5, 3] }, ids([2, 5], 8)], attrs: { rows: 7 } },
   { op: "embeddingBackward", inputs: [{ shape: [0, 3] }, ids([0], 2)], attrs: { rows: 2 } },
 ];

@@ -11,8 +11,8 @@ const TOGETHER = 2000;
 /** Bytes of scratch memory at most: kernels over more are told from the rates. */
 const MOST_SCRATCH = 2 ** 31;
 
-/** Follows a chain in its operands, which in scratch memory need not end. */
-const ENDLESS: ReadonlySet<string> = new Set(["embedding_scatter"]);
+/** Follow a chain in their operands, which in scratch memory need not end. */
+const ENDLESS: ReadonlySet<string> = new Set(["embedding_scatter", "embedding_scatter_wide"]);
 
 interface Counted {
   readonly use: KernelUse;

@@ -1,5 +1,14 @@
 /** Embedding: rows of a table by id. */
-import { embeddingDefines, embeddingGather, embeddingLink, embeddingScatter, linearGrid } from "@refl/kernels-wgsl";
+import {
+  embeddingDefines,
+  embeddingGather,
+  embeddingGatherWide,
+  embeddingLink,
+  embeddingLinkWide,
+  embeddingScatter,
+  embeddingScatterWide,
+  linearGrid,
+} from "@refl/kernels-wgsl";
 import { isFloat } from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
@@ -15,6 +24,16 @@ export interface EmbeddingAttrs {
 
 type FloatType = "f32" | "f16";
 
+/**
+ * Elements looked up from which on a thread takes 16 of a row. On lavapipe 1,024 rows of 256 take 0.45 ms against 0.99, with the same bits; a GPU
+ * needs the threads of the narrow kernels for less, and small models keep the pipelines that they have.
+ */
+const WIDE = 1 << 17;
+/** Ids from which on they are compared four at a time: 0.36 ms against 0.70 for 1,024 on lavapipe, and a quarter of that for half as many. */
+const MANY_IDS = 512;
+
+const isWide = (count: number, width: number): boolean => count * width >= WIDE && width % 16 === 0;
+
 export const embeddingForward = {
   embedding: ([weight, ids]) => {
     const [rows, width] = weight!.shape as [number, number];
@@ -22,6 +41,18 @@ export const embeddingForward = {
     if (out.numel === 0) return out;
     const w = contiguous(weight!);
     const positions = contiguous(ids!);
+    if (isWide(ids!.numel, width)) {
+      const count = ids!.numel;
+      const quarter = width / 16;
+      out.device.run(
+        embeddingGatherWide,
+        { T: w.dtype },
+        [w.storage, positions.storage, out.storage],
+        { offset: w.offset / 4, offsetIds: positions.offset, rows, quarter, count },
+        linearGrid(count * quarter, 64),
+      );
+      return out;
+    }
     const per = width % 4 ? 1 : 4;
     out.device.run(
       embeddingGather,
@@ -49,13 +80,25 @@ export const embeddingForward = {
     const next = Tensor.empty(device, [count], "u32");
     const later = Tensor.empty(device, [count], "u32").fill_(0);
     const offsetIds = positions.offset;
+    const wideLink = count >= MANY_IDS && count % 4 === 0;
     device.run(
-      embeddingLink,
+      wideLink ? embeddingLinkWide : embeddingLink,
       {},
       [positions.storage, next.storage, later.storage],
-      { offsetIds, count },
+      wideLink ? { offsetIds: offsetIds / 4, blocks: count / 4 } : { offsetIds, count },
       linearGrid(count, 64),
     );
+    if (isWide(count, width)) {
+      const quarter = width / 16;
+      device.run(
+        embeddingScatterWide,
+        { T: g.dtype },
+        [g.storage, positions.storage, next.storage, later.storage, out.storage],
+        { offset: g.offset / 4, offsetIds, rows, quarter, count },
+        linearGrid(count * quarter, 64),
+      );
+      return out;
+    }
     const per = width % 4 ? 1 : 4;
     device.run(
       embeddingScatter,

@@ -20,8 +20,9 @@ interface MergedAxes {
 }
 
 /**
- * The least input. On lavapipe a sum of columns is 4 times as fast as by the general kernel from 64 rows of 1,024 on, and still twice as fast below;
- * the bound is where it is because the models trained here sum at most 532,480 elements along one axis, and another order of additions changes their bits.
+ * The least input. At exactly so much, on lavapipe, columns take 0.54 ms against the general kernel's 3.97, rows 0.60 against 1.94 and all 0.58
+ * against 1.57. Less would gain, too: the bound is no crossover, but stands above the 532,480 elements that the shipped models' recipes sum along one
+ * stretch at most, because another order of additions changes their bits.
  */
 const LARGE = 1 << 20;
 /** Longer rows are cut first, because few threads would share each. */

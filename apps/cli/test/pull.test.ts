@@ -1,6 +1,6 @@
 /** `refl pull` as command lines: what it prints, its events, its exit codes, two processes at once, and models by name in other commands. */
 import { spawn } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -164,11 +164,12 @@ describe("two processes", () => {
     await mkdir(blobs, { recursive: true });
     hub.fault = ({ method, file }) => (method === "GET" && file === "model.safetensors" ? { slow: 60_000 } : undefined);
     const killed = start();
-    await expect
-      .poll(() => readdir(blobs), { timeout: 20_000 })
-      .toContainEqual(expect.stringMatching(/refl-.*\.incomplete$/));
-    await expect.poll(() => hub.of("GET", "model.safetensors").length).toBe(1);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    const written = async (): Promise<number> => {
+      const partial = (await readdir(blobs)).find((name) => /refl-.*\.incomplete$/.test(name));
+      return partial ? (await stat(join(blobs, partial))).size : 0;
+    };
+    await expect.poll(written, { timeout: 20_000 }).toBeGreaterThan(0);
+    expect(hub.of("GET", "model.safetensors").length).toBe(1);
     killed.child.kill("SIGKILL");
     await killed.ended;
     expect(await readdir(blobs)).not.toContain(sha256(BIG));

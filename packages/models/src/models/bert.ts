@@ -45,7 +45,8 @@ class BertEmbeddings extends Module<[ids: Tensor], Tensor> {
   constructor(config: TextConfig) {
     super();
     const init = normalInit(config.initializer_range);
-    this.word_embeddings = new Embedding(config.vocab_size, config.hidden_size, init);
+    const words = { paddingIndex: config.pad_token_id };
+    this.word_embeddings = new Embedding(config.vocab_size, config.hidden_size, init, words);
     this.position_embeddings = new Embedding(config.max_position_embeddings, config.hidden_size, init);
     this.LayerNorm = new LayerNorm(config.hidden_size, config.layer_norm_eps);
     this.dropout = new Dropout(config.hidden_dropout_prob);

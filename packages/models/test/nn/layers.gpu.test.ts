@@ -109,6 +109,16 @@ test("errors name the module", () => {
   expect(() => table.first(4)).toThrow(ShapeError);
 });
 
+test("a padding row is looked up and never learns", async () => {
+  const table = own(new Embedding(3, 2, undefined, { paddingIndex: 1 }).initialize(device, 1));
+  const ids = own(tensor(device, [0, 1, 1, 2, 2], [5], "i32"));
+  const found = own(infer(() => table.forward(ids)));
+  const rows = await values(table.weight.value);
+  expect(await values(found)).toEqual([0, 1, 1, 2, 2].flatMap((row) => rows.slice(2 * row, 2 * row + 2)));
+  scope(() => backward(table.forward(ids).sum()));
+  expect(await values(gradOf(table.weight.value)!)).toEqual([1, 1, 0, 0, 2, 2]);
+});
+
 describe("dropout", () => {
   test("does nothing outside training and needs a stream inside", async () => {
     const model = own(new Mlp(0.5).initialize(device, 1));

@@ -14,10 +14,9 @@ import {
   unitRows,
 } from "@refl/models";
 import { CheckpointError, type Device, type Tensor } from "@refl/tensor";
-import { distinct } from "./clip.ts";
-import { rowsOf } from "./encoded-pictures.ts";
+import { distinct, rowsOf } from "./encoded-pictures.ts";
 import { tokenize } from "./image-reward.ts";
-import { type ModelPlace, type PictureScorer, placeName, placeOf } from "./scorer.ts";
+import { type ModelPlace, medConfigBeside, type PictureScorer, placeName, placeOf } from "./scorer.ts";
 import { blipTokenizer, checkTokenizer } from "./tokenizers.ts";
 
 /** `itc`: the cosine of picture and prompt, each encoded alone, as ImageReward is compared with. `itm`: the matching head's probability. */
@@ -117,11 +116,9 @@ async function loadFolder(folder: ModelFolder, device: Device): Promise<BlipPret
 }
 
 async function loadFile(place: ModelPlace, device: Device, options: LoadBlipOptions): Promise<BlipPretrainingModel> {
-  const { folder } = place;
-  const checkpoint = await openCheckpoint(await folder.open(place.file!));
+  const checkpoint = await openCheckpoint(await place.folder.open(place.file!));
   try {
-    const med = "med_config.json";
-    const text = options.medConfig ?? ((await folder.exists(med)) ? await folder.readJson(med) : undefined);
+    const text = options.medConfig ?? (await medConfigBeside(place));
     const model = new BlipPretrainingModel(blipFileConfig(checkpoint, text), placeName(place));
     try {
       await model.load(checkpoint, { device, ignore: [POSITION_IDS, ...BLIP_TRAINING_STATE] });

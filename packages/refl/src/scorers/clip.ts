@@ -9,7 +9,7 @@ import {
   unitRows,
 } from "@refl/models";
 import type { Device, Tensor } from "@refl/tensor";
-import { rowsOf } from "./encoded-pictures.ts";
+import { distinct, rowsOf } from "./encoded-pictures.ts";
 import { tokenize } from "./image-reward.ts";
 import { type ModelPlace, type PictureScorer, placeName, placeOf } from "./scorer.ts";
 import { checkTokenizer, clipTokenizer } from "./tokenizers.ts";
@@ -17,13 +17,6 @@ import { checkTokenizer, clipTokenizer } from "./tokenizers.ts";
 /** Mean and deviation of the colours that CLIP's vision tower expects. */
 export const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073] as const;
 export const CLIP_STD = [0.26862954, 0.26130258, 0.27577711] as const;
-
-/** Distinct prompts in order of appearance, and for each prompt its place among them: text towers read each once. */
-export function distinct(prompts: readonly string[]): { readonly texts: string[]; readonly places: number[] } {
-  const texts = [...new Set(prompts)];
-  const at = new Map(texts.map((text, i) => [text, i]));
-  return { texts, places: prompts.map((prompt) => at.get(prompt)!) };
-}
 
 /** score = cos(picture, prompt): no temperature, no factor, from −1 to 1. */
 export class ClipScorer implements PictureScorer {

@@ -87,6 +87,13 @@ export interface ScoredPair {
   readonly prompt: string;
 }
 
+/** Distinct prompts in order of appearance, and for each prompt its place among them: text towers read each once. */
+export function distinct(prompts: readonly string[]): { readonly texts: string[]; readonly places: number[] } {
+  const texts = [...new Set(prompts)];
+  const at = new Map(texts.map((text, i) => [text, i]));
+  return { texts, places: prompts.map((prompt) => at.get(prompt)!) };
+}
+
 /** Rows of a tensor [N, …] in any order → [rows, …]. */
 export function rowsOf(table: Tensor, rows: readonly number[]): Tensor {
   const [count, ...rest] = table.shape;

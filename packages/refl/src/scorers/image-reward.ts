@@ -26,7 +26,15 @@ import {
   toDevice,
 } from "@refl/tensor";
 import { EncodedPictures, scoreForPrompt } from "./encoded-pictures.ts";
-import { type ModelPlace, type Picture, type PictureScorer, placeName, placeOf, strictRanks } from "./scorer.ts";
+import {
+  type ModelPlace,
+  medConfigBeside,
+  type Picture,
+  type PictureScorer,
+  placeName,
+  placeOf,
+  strictRanks,
+} from "./scorer.ts";
 import { blipTokenizer, checkTokenizer } from "./tokenizers.ts";
 
 /** Token ids and attention masks (1 = a token), both i32 [B, T]. */
@@ -204,12 +212,11 @@ export class ImageReward implements PictureScorer {
 
 /** The config of a released file: sizes from its weights and from `med_config.json`, the rest ImageReward's. */
 async function releasedConfig(
-  { folder, file }: { readonly folder: ModelFolder; readonly file: string },
+  place: ModelPlace,
   checkpoint: Checkpoint,
   { medConfig, config = {} }: LoadImageRewardOptions,
 ): Promise<JsonObject> {
-  const beside = file.includes("/") ? `${file.slice(0, file.lastIndexOf("/"))}/med_config.json` : "med_config.json";
-  const text = medConfig ?? ((await folder.exists(beside)) ? await folder.readJson(beside) : undefined);
+  const text = medConfig ?? (await medConfigBeside(place));
   const { mean, std } = IMAGE_REWARD_CONFIG;
   const told = { ...blipFileConfig(checkpoint, text, "blip."), mean, std };
   const over = Object.entries(config).map(([key, value]) => {

@@ -1,5 +1,5 @@
 /** What every scorer of pictures offers, and the names of those that there are. */
-import type { ModelFolder, PillowImage, Tokenizer } from "@refl/models";
+import type { JsonObject, ModelFolder, PillowImage, Tokenizer } from "@refl/models";
 import { pillowSquare } from "@refl/models";
 import type { Device, Tensor } from "@refl/tensor";
 import type { RgbImage } from "../io/grid.ts";
@@ -50,6 +50,12 @@ export const placeOf = (source: ModelFolder | ModelPlace): ModelPlace =>
 /** What error messages call a place. */
 export const placeName = ({ folder, file }: ModelPlace): string =>
   file === null ? folder.name : `${folder.name}/${file}`;
+
+/** The sizes of BLIP's text tower from the `med_config.json` beside a weights file, as the originals ship it; `undefined` where there is none. */
+export async function medConfigBeside({ folder, file }: ModelPlace): Promise<JsonObject | undefined> {
+  const path = `${file?.slice(0, file.lastIndexOf("/") + 1) ?? ""}med_config.json`;
+  return (await folder.exists(path)) ? folder.readJson(path) : undefined;
+}
 
 /**
  * Ranks as ImageReward's `inference_rank` gives them: 1 for the highest score, each rank once. Of equal scores the earlier comes first.

@@ -14,6 +14,7 @@ from make_golden import SETTINGS
 GROUPS = {
     "autoencoders": ("taesd", "autoencoder_kl_encode", "autoencoder_kl_decode"),
     "clip": ("clip_vit_l_14",),
+    "aesthetic": ("aesthetic_linear", "aesthetic_relu"),
     "blip": ("vit_l_16", "bert_med", "image_reward", "blip_itc", "blip_itm"),
     "unet": ("unet_sd1_32", "unet_sd1_8"),
 }

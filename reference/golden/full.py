@@ -114,9 +114,9 @@ def record(name, model, inputs, ids, points, forward, backward=True):
     gc.collect()
 
 
-def filled(model):
+def filled(model, branches=1):
     start = time.perf_counter()
-    model = fill(model.double().eval())
+    model = fill(model.double().eval(), branches=branches)
     print(f"weights of {type(model).__name__}: {time.perf_counter() - start:.0f} s", flush=True)
     return model
 
@@ -177,6 +177,21 @@ def clip():
     record("clip_vit_l_14", model, {"pixels": (1, 3, 224, 224)}, {"input_ids": ids}, points, forward)
 
 
+def aesthetic():
+    """The perceptrons of the improved aesthetic predictor, over embeddings brought to length 1."""
+    from torch.nn.functional import normalize
+
+    from .aesthetic import Perceptron
+
+    for kind in ("linear", "relu"):
+        model = filled(Perceptron(kind))
+
+        def forward(i, model=model):
+            return {"score": model(normalize(i["embedding"], dim=-1))}
+
+        record(f"aesthetic_{kind}", model, {"embedding": (4, 768)}, {}, ["layers.0"], forward)
+
+
 def unet():
     """The UNet of Stable Diffusion 1."""
     from diffusers import UNet2DConditionModel
@@ -217,7 +232,9 @@ def blip():
         "embed_dim": 256,
         "head": [1024, 128, 64, 16, 1],
     }
-    model = filled(RewardModel(options))
+    # With whole branches the tokens of BERT's deep layers become alike (each norm after a sum halves what tells them apart), their self-attention learns nothing, and a
+    # gradient of 3e-5 beside one of 9 is rounding: PyTorch's own f32 is 2e-3 from its float64 there.
+    model = filled(RewardModel(options), branches=0.25)
     vision = model.blip.visual_encoder
     language = model.blip.text_encoder
     ids, mask = padded([PROMPT], 35, 0)
@@ -259,4 +276,4 @@ def blip():
     record("blip_itm", model, image, texts, under, match)
 
 
-GROUPS = {"autoencoders": autoencoders, "clip": clip, "blip": blip, "unet": unet}
+GROUPS = {"autoencoders": autoencoders, "clip": clip, "aesthetic": aesthetic, "blip": blip, "unet": unet}

@@ -18,6 +18,9 @@ CHUNK = 1 << 15
 
 TABLE = re.compile(r"(_embeddings?\.weight|pos_embed|cls_token)$")
 
+# What ends a residual branch of BERT.
+BRANCH = re.compile(r"output\.dense\.weight$")
+
 
 def rule(key, shape):
     """Offset and scale: elements are offset + scale * (u - 1/2) with u uniform in [0, 1), each operation rounded to f32."""
@@ -77,9 +80,11 @@ def unit(key, shape, seed=0):
     return draw(key, shape, seed, UNIT).double()
 
 
-def fill(module, seed=0):
-    """Sets the parameters of a module in its own precision."""
+def fill(module, seed=0, branches=1):
+    """Sets the parameters of a module in its own precision; `branches`, a power of two, multiplies the matrices that end BERT's residual branches."""
     with torch.no_grad():
         for key, value in module.named_parameters():
             value.copy_(draw(key, tuple(value.shape), seed))
+            if BRANCH.search(key):
+                value.mul_(branches)
     return module

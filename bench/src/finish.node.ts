@@ -7,6 +7,9 @@ import type { BenchResult } from "./report/result.ts";
 import { renderText } from "./report/table.ts";
 import { mergeTorch, type TorchTimes } from "./report/torch.ts";
 
+export { serveRun } from "./serve.node.ts";
+export { gpuProcessThreads, watchDriverThreads } from "./threads.node.ts";
+
 const TORCH = "bench/results/torch.json";
 
 /** Parses the command line; ends the process for `--help` and with code 2 for what it does not know. */

@@ -17,6 +17,9 @@ export function fullDescriptor(adapter: GPUAdapter): GPUDeviceDescriptor {
   return { requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)), requiredLimits };
 }
 
+/** Held for ever: Deno ends the process when a device is asked about an adapter that was collected. */
+const adapters: GPUAdapter[] = [];
+
 /** Patches `gpu` and returns the list to which every device made through it is added. */
 export function recordDevices(gpu: GPU): GPUDevice[] {
   const devices: GPUDevice[] = [];
@@ -24,6 +27,7 @@ export function recordDevices(gpu: GPU): GPUDevice[] {
   gpu.requestAdapter = async (options) => {
     const adapter = await requestAdapter(options);
     if (!adapter) return adapter;
+    adapters.push(adapter);
     const requestDevice = adapter.requestDevice.bind(adapter);
     adapter.requestDevice = async (descriptor) => {
       const device = await requestDevice(descriptor);

@@ -19,6 +19,8 @@ const PEER_FOLDER = resolve(process.env.REFL_BENCH_PEERS ?? join(import.meta.dir
 async function main(): Promise<void> {
   const options = parse(process.argv.slice(2));
   const driver = watchDriverThreads();
+  // Dawn's promises do not hold Node's loop, and with nothing in it Node waits for V8's compilers: of ONNX Runtime's wasm, 45 seconds.
+  setInterval(() => {}, 1000);
   const host = nodeHost();
   Object.defineProperty(globalThis, "navigator", { value: { gpu: host.gpu, userAgent: "node" }, configurable: true });
   const devices = recordDevices(host.gpu);

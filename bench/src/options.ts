@@ -12,6 +12,7 @@ export const USAGE = `pnpm bench [options]
   --only TEXT                 rows whose name or family holds TEXT
   --peers A,B                 of ${PEER_NAMES.join(", ")}; "none" for this engine alone (all)
   --rounds N                  timed rounds of each row (7)
+  --limit SECONDS             an engine without its first result of a row by then is left out of it (300)
   --json FILE                 where the result goes, with a page .html beside it (bench/results/<host>.json)
   --torch FILE                PyTorch's times, made by reference/bench_torch.py (bench/results/torch.json where it exists)
 `;
@@ -31,7 +32,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   for (let i = 0; i < args.length; i++) {
     const [name, inline] = args[i]!.split(/=(.*)/s, 2) as [string, string | undefined];
     if (name === "--help" || name === "-h") return "help";
-    if (!["--host", "--size", "--only", "--peers", "--rounds", "--json", "--torch"].includes(name))
+    if (!["--host", "--size", "--only", "--peers", "--rounds", "--limit", "--json", "--torch"].includes(name))
       throw new RangeError(`unknown option ${name}; see --help`);
     const value = inline ?? args[++i];
     if (value === undefined) throw new RangeError(`${name} needs a value`);
@@ -40,6 +41,8 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   const host = oneOf("--host", values["host"] ?? "node", HOSTS);
   const rounds = Number(values["rounds"] ?? DEFAULTS.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) throw new RangeError("--rounds must be a positive integer");
+  const limit = Number(values["limit"] ?? 300);
+  if (!(limit > 0)) throw new RangeError("--limit must be a positive number of seconds");
   const wanted = values["peers"]?.split(",") ?? [...PEER_NAMES];
   const peers = wanted[0] === "none" ? [] : wanted.map((name) => oneOf("--peers", name, PEER_NAMES));
   return {
@@ -48,6 +51,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
     only: values["only"] ?? null,
     peers,
     measure: { ...DEFAULTS, rounds },
+    limitMs: limit * 1000,
     json: values["json"] ?? `bench/results/${host}.json`,
     torch: values["torch"] ?? null,
   };

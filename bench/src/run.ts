@@ -1,14 +1,16 @@
 /** Runs the kernel and step rows on one adapter: checks every engine against float64, then times them interleaved. */
 import type { Device } from "@refl/tensor";
+import type { Clock } from "./clock.ts";
 import type { Engine, PeerHost, StartPeer } from "./engines/engine.ts";
 import { startJax } from "./engines/jax.ts";
 import { startOrt } from "./engines/ort.ts";
 import { ours } from "./engines/ours.ts";
 import { startTfjs } from "./engines/tfjs.ts";
 import { startWebgpuTorch } from "./engines/webgpu-torch.ts";
-import { type Clock, type Entrant, type MeasureOptions, measure, type Timing } from "./measure.ts";
+import { Door } from "./entry.ts";
+import { type Entrant, type MeasureOptions, measure, type Timing } from "./measure.ts";
 import { measurePeak, type Peak } from "./probe/roofline.ts";
-import { reference, relativeError } from "./reference/reference.ts";
+import { reference } from "./reference/reference.ts";
 import { type BenchResult, type Fact, fastestPeer, overallGeomean, type Row } from "./report/result.ts";
 import { type RowSpec, selectRows } from "./rows.ts";
 import { bytes, drawInputs, flops } from "./work.ts";
@@ -26,6 +28,8 @@ export interface RunOptions {
   readonly only: string | null;
   readonly peers: readonly string[];
   readonly measure: MeasureOptions;
+  /** An engine without its first result of a row by then is left out of it. */
+  readonly limitMs: number;
 }
 
 /** What a host lends the run. */
@@ -68,11 +72,12 @@ export async function runRows(
   device: Device,
   host: BenchHost,
   options: RunOptions,
-  onRow: (result: BenchResult) => void = () => {},
+  onRow: (result: BenchResult) => void | Promise<void> = () => {},
 ): Promise<BenchResult> {
   const { vendor, architecture, device: chip, description, software } = device.adapter;
   const { engines, facts } = await startEngines(device, host, options.peers);
   const peak = await measurePeak(device.gpu, host.clock, host.peers.settle);
+  const door = new Door(options.limitMs);
   const rows: Row[] = [];
   const result = (): BenchResult => ({
     adapter: [vendor, architecture, chip, description].filter(Boolean).join(" "),
@@ -87,33 +92,20 @@ export async function runRows(
     geomean: overallGeomean(rows),
   });
   for (const spec of selectRows(options.size, options.only)) {
-    const row = await runRow(spec, engines, host, options.measure, peak);
+    const row = await runRow(spec, engines, door, host, options.measure, peak);
     rows.push(row);
     const best = row.ratio === null ? "" : `, ${row.ratio.toFixed(2)}× the fastest peer`;
     host.log(`${row.name}: ${row.oursMs === null ? "failed" : `${row.oursMs.toFixed(2)} ms`}${best}`);
     for (const [name, note] of Object.entries(row.notes ?? {})) host.log(`  ${name}: ${note}`);
-    onRow(result());
+    await onRow(result());
   }
   return result();
-}
-
-/** Largest error over a work's outputs; throws where the engine leaves one out. */
-function worstError(
-  expected: ReturnType<typeof reference>,
-  found: Readonly<Record<string, ArrayLike<number>>>,
-): number {
-  let worst = 0;
-  for (const [name, sample] of Object.entries(expected)) {
-    const values = found[name];
-    if (!values) throw new Error(`gives no ${name}`);
-    worst = Math.max(worst, relativeError(values, sample));
-  }
-  return worst;
 }
 
 async function runRow(
   spec: RowSpec,
   engines: readonly Engine[],
+  door: Door,
   host: BenchHost,
   options: MeasureOptions,
   peak: Peak,
@@ -125,21 +117,24 @@ async function runRow(
   const errors: Record<string, number> = {};
   for (const engine of engines) {
     try {
-      const program = await engine.prepare(spec.work, inputs);
-      if (!program) continue;
-      const error = worstError(expected, await program.read());
-      errors[engine.name] = error;
-      if (error <= spec.tolerance) entrants.push({ engine, program });
-      else {
-        notes[engine.name] = `wrong: relative error ${error.toExponential(1)}`;
-        program.dispose();
-      }
+      const entry = await door.enter(engine, spec, inputs, expected);
+      if (!entry) continue;
+      errors[engine.name] = entry.error;
+      entrants.push({ engine, program: entry.program });
     } catch (cause) {
       notes[engine.name] = message(cause);
     }
   }
   const timings = await measure(entrants, host.clock, options);
-  for (const { program } of entrants) program.dispose();
+  for (const [i, { engine, program }] of entrants.entries()) {
+    try {
+      await program.dispose();
+    } catch (cause) {
+      host.log(`${engine.name} fails to free ${spec.name}: ${message(cause)}`);
+    }
+    const timing = timings[i]!;
+    if (timing instanceof Error) notes[engine.name] = message(timing);
+  }
   return toRow(spec, entrants, timings, { notes, errors, peak, threads: host.clock.threads });
 }
 
@@ -150,14 +145,21 @@ interface RowParts {
   readonly threads: number;
 }
 
-function toRow(spec: RowSpec, entrants: readonly Entrant[], timings: readonly Timing[], parts: RowParts): Row {
+function toRow(
+  spec: RowSpec,
+  entrants: readonly Entrant[],
+  timings: readonly (Timing | Error)[],
+  parts: RowParts,
+): Row {
   const { notes, errors, peak, threads } = parts;
   const wall: Record<string, number> = {};
   const madMs: Record<string, number> = {};
   const cpuMs: Record<string, number> = {};
   const cpuMadMs: Record<string, number> = {};
   entrants.forEach(({ engine: { name } }, i) => {
-    const { wall: w, cpu } = timings[i]!;
+    const timing = timings[i]!;
+    if (timing instanceof Error) return;
+    const { wall: w, cpu } = timing;
     wall[name] = w.median;
     madMs[name] = w.mad;
     if (!cpu) return;

@@ -1,5 +1,6 @@
-/** The benchmark in a page or in Deno: the rows alone, timed by the wall clock. */
+/** The benchmark in a page or in Deno: the rows alone; the process that serves it tells the driver's CPU time and keeps the results. */
 import { createDevice } from "@refl/tensor";
+import { type DriverTime, remoteClock } from "./clock.ts";
 import { fullDescriptor, recordDevices } from "./intercept.ts";
 import type { BenchResult } from "./report/result.ts";
 import { type RunOptions, runRows } from "./run.ts";
@@ -7,28 +8,40 @@ import { settle } from "./settle.ts";
 
 export interface WebRun {
   readonly name: string;
-  /** Where the peers' bundles lie; ends in a slash. */
+  /** The server's root, see `serveRun`; ends in a slash. */
   readonly base: string;
+  /** Where modules are imported from; ends in a slash. */
+  readonly modules: string;
   readonly options: RunOptions;
 }
 
-/** Runs the rows on `navigator.gpu`. `bytes` reads a file beside the peers' bundles. */
-export async function runOnWeb(
-  { name, base, options }: WebRun,
-  log: (line: string) => void,
-  bytes: (file: string) => Promise<ArrayBuffer>,
-): Promise<BenchResult> {
+/** Runs the rows on `navigator.gpu`; the result goes to the server after each row and at the end. */
+export async function runOnWeb({ name, base, modules, options }: WebRun, log: (line: string) => void): Promise<void> {
   const { gpu } = navigator;
+  const ask = async (): Promise<DriverTime | null> =>
+    (await (await fetch(`${base}driver`)).json()) as DriverTime | null;
+  const bytes = async (file: string): Promise<ArrayBuffer> => (await fetch(`${base}peers/${file}`)).arrayBuffer();
+  // Threads that come after this question are the driver's.
+  await ask();
   const devices = recordDevices(gpu);
   const device = await createDevice();
   const versions = JSON.parse(new TextDecoder().decode(await bytes("versions.json"))) as Record<string, string>;
-  return runRows(
+  let sent = Promise.resolve();
+  const send = (result: BenchResult): Promise<void> => {
+    const post = async (): Promise<void> => {
+      const { ok, status } = await fetch(`${base}result`, { method: "POST", body: JSON.stringify(result) });
+      if (!ok) throw new Error(`the result was refused with status ${status}`);
+    };
+    sent = sent.then(post);
+    return sent;
+  };
+  const result = await runRows(
     device,
     {
       name,
-      clock: { wall: () => performance.now(), workers: null, threads: 1 },
+      clock: await remoteClock(ask, device.adapter.software),
       peers: {
-        load: (file) => import(base + file),
+        load: (file) => import(modules + file),
         bytes,
         versions,
         device: async () => {
@@ -43,5 +56,7 @@ export async function runOnWeb(
       version: versions["refl"] ?? "",
     },
     options,
+    send,
   );
+  await send(result);
 }

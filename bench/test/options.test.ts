@@ -11,7 +11,7 @@ it("has defaults for all, and takes values after a space or an equals sign", () 
     peers: ["tfjs", "jax-js"],
     json: "bench/results/deno.json",
   });
-  expect(parseOptions(["--peers", "none"])).toMatchObject({ peers: [] });
+  expect(parseOptions(["--peers", "none", "--limit", "2.5"])).toMatchObject({ peers: [], limitMs: 2500 });
   expect(parseOptions(["--help"])).toBe("help");
   for (const [, option] of USAGE.matchAll(/^ {2}(--\w+)/gm)) expect(() => parseOptions([option!])).toThrow(/needs a/);
 });
@@ -21,6 +21,7 @@ it("refuses what it does not know, naming what fits", () => {
   expect(() => parseOptions(["--host", "firefox"])).toThrow(/node, chromium, deno/);
   expect(() => parseOptions(["--peers", "torch"])).toThrow(/jax-js/);
   expect(() => parseOptions(["--rounds", "0"])).toThrow(/positive/);
+  expect(() => parseOptions(["--limit", "soon"])).toThrow(/positive number of seconds/);
 });
 
 it("selects rows by family or name", () => {

@@ -1,42 +1,20 @@
 /** Runs the benchmark in headless Chromium: the bundles are served from this machine, the page returns the result. */
-import { createReadStream, existsSync } from "node:fs";
-import { createServer } from "node:http";
-import { join, normalize } from "node:path";
+import { join } from "node:path";
 import { findProgram } from "../setup/run.mjs";
 import { CHROMIUM_NAMES, ensureTestHosts } from "../setup/test-hosts.mjs";
 import { bundleEntry } from "./build.mjs";
 import { finish } from "./finish.mjs";
 
-const TYPES = { html: "text/html", mjs: "text/javascript", wasm: "application/wasm", json: "application/json" };
-/** Where there is a GPU Chromium takes it; REFL_BENCH_ADAPTER=swiftshader asks for the software adapter. */
+/** The watchdog would end the GPU process at the first kernel that takes a software adapter long. */
 const FLAGS = [
   "--no-sandbox",
   "--enable-unsafe-webgpu",
+  "--disable-gpu-watchdog",
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
   "--no-first-run",
 ];
-
-function serve(folder) {
-  const server = createServer((request, response) => {
-    const path = normalize(new URL(request.url, "http://localhost").pathname);
-    if (path === "/") {
-      response.setHeader("content-type", TYPES.html);
-      response.end("<!doctype html><title>benchmark</title>");
-      return;
-    }
-    const file = join(folder, path);
-    if (!file.startsWith(folder) || !existsSync(file)) {
-      response.statusCode = 404;
-      response.end();
-      return;
-    }
-    response.setHeader("content-type", TYPES[file.split(".").pop()] ?? "application/octet-stream");
-    createReadStream(file).pipe(response);
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
-}
 
 /** Resolves to the exit code. */
 export async function runChromium(root, folder, args) {
@@ -50,14 +28,27 @@ export async function runChromium(root, folder, args) {
   const options = report.options(args);
   await bundleEntry(root, "web.ts", join(folder, "web.mjs"), "browser");
   const { chromium } = await import("playwright-core");
-  const server = await serve(folder);
-  const base = `http://127.0.0.1:${server.address().port}/`;
+  // Where there is a GPU, Chromium takes it with REFL_BENCH_ADAPTER=default.
   const adapter = process.env.REFL_BENCH_ADAPTER ?? "swiftshader";
   const browser = await chromium.launch({
     executablePath,
     headless: true,
     args: [...FLAGS, `--use-webgpu-adapter=${adapter}`],
   });
+  const clock = async () => {
+    if (process.platform !== "linux") return null;
+    const session = await browser.newBrowserCDPSession();
+    const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+    await session.detach();
+    const gpu = processInfo.find(({ type }) => type === "GPU");
+    return gpu ? report.gpuProcessThreads(gpu.id) : null;
+  };
+  let result = null;
+  const onResult = (soFar) => {
+    result = soFar;
+    report.save(soFar, options);
+  };
+  const { server, base } = await report.serveRun({ folder, clock, onResult });
   try {
     const page = await browser.newPage();
     page.setDefaultTimeout(0);
@@ -65,18 +56,22 @@ export async function runChromium(root, folder, args) {
       if (text.text().startsWith("bench: ")) console.error(text.text().slice(7));
     });
     await page.goto(base);
-    const result = await page.evaluate(
-      async ([given, from]) => {
+    await page.evaluate(
+      async (run) => {
         const { runOnWeb } = await import("/web.mjs");
-        const bytes = async (file) => (await fetch(`${from}peers/${file}`)).arrayBuffer();
-        return runOnWeb(given, (line) => console.log(`bench: ${line}`), bytes);
+        await runOnWeb(run, (line) => console.log(`bench: ${line}`));
       },
-      [{ name: `chromium ${browser.version()}`, base: `${base}peers/`, options }, base],
+      { name: `chromium ${browser.version()}`, base, modules: `${base}peers/`, options },
     );
     report.write(result, options);
     return 0;
+  } catch (error) {
+    console.error(`Chromium ended before its result: ${error.message}`);
+    if (result) report.write(result, options);
+    return 1;
   } finally {
     await browser.close();
     server.close();
+    server.closeAllConnections();
   }
 }

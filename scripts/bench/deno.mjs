@@ -1,6 +1,6 @@
-/** Runs the benchmark in Deno: one script over the bundles, whose output is the result as JSON. */
+/** Runs the benchmark in Deno: one script over the bundles, which sends its results to a server of this process. */
 import { spawn } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { hostEnvironment } from "../setup/environment.mjs";
@@ -13,35 +13,41 @@ export async function runDeno(root, folder, args) {
   const report = await finish(root, folder);
   const options = report.options(args);
   await bundleEntry(root, "web.ts", web, "browser");
-  mkdirSync(folder, { recursive: true });
+  // Its first line is its process, which is not the one started here: that one starts Deno.
+  let tellPid;
+  const pid = new Promise((resolve) => {
+    tellPid = resolve;
+  });
+  const clock = async () => (process.platform === "linux" ? report.watchDriverThreads(await pid) : null);
+  let result = null;
+  const onResult = (soFar) => {
+    result = soFar;
+    report.save(soFar, options);
+  };
+  const { server, base } = await report.serveRun({ folder, clock, onResult });
   const main = join(folder, "deno.mjs");
-  const peers = `${pathToFileURL(join(folder, "peers")).href}/`;
+  const run = { base, modules: `${pathToFileURL(join(folder, "peers")).href}/`, options };
   writeFileSync(
     main,
-    `import { runOnWeb } from ${JSON.stringify(pathToFileURL(web).href)};
-const bytes = async (file) => (await Deno.readFile(new URL(file, ${JSON.stringify(peers)}))).buffer;
-const result = await runOnWeb(${JSON.stringify({ name: "deno", base: peers, options })}, (line) => console.error(line), bytes);
-console.log("result " + JSON.stringify(result));
+    `console.log(Deno.pid);
+const { runOnWeb } = await import(${JSON.stringify(pathToFileURL(web).href)});
+await runOnWeb({ name: \`deno \${Deno.version.deno}\`, ...${JSON.stringify(run)} }, (line) => console.error(line));
 Deno.exit(0);
 `,
   );
   const deno = join(root, "node_modules", ".bin", "deno");
-  const child = spawn(deno, ["run", "--unstable-webgpu", "--allow-read", "--allow-env", "--no-prompt", main], {
+  const rights = ["--allow-read", "--allow-env", `--allow-net=${new URL(base).host}`, "--no-prompt"];
+  const child = spawn(deno, ["run", "--unstable-webgpu", ...rights, main], {
     cwd: folder,
     env: { ...hostEnvironment(root), NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" },
     stdio: ["ignore", "pipe", "inherit"],
   });
-  let output = "";
   child.stdout.setEncoding("utf8");
-  child.stdout.on("data", (chunk) => {
-    output += chunk;
-  });
+  child.stdout.on("data", (chunk) => tellPid(Number.parseInt(chunk, 10)));
   const code = await new Promise((resolve) => child.on("close", resolve));
-  const line = /^result (.*)$/m.exec(output)?.[1];
-  if (line === undefined) {
-    console.error(`Deno ended with ${code} before its result:\n${output.slice(-2000)}`);
-    return 1;
-  }
-  report.write(JSON.parse(line), options);
-  return 0;
+  server.close();
+  server.closeAllConnections();
+  if (code !== 0) console.error(`Deno ended with ${code} before its result`);
+  if (result) report.write(result, options);
+  return code === 0 && result ? 0 : 1;
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { bundleEntry } from "./build.mjs";
 
-/** `options(args)` parses the command line; `write(result, options)` writes the files and prints the table. */
+/** `options(args)` parses the command line; `save` and `write(result, options)` write the files, `write` prints the table; `serveRun` and the clocks serve the run. */
 export async function finish(root, folder) {
   const file = join(folder, "finish.mjs");
   await bundleEntry(root, "finish.node.ts", file);

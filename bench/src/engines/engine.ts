@@ -7,7 +7,7 @@ export interface Program {
   run(): void | Promise<void>;
   /** Runs once and reads the outputs, by the names of `outputShapes` and in the canonical layout (NCHW, row-major). Called once, before `run`. */
   read(): Promise<Record<string, ArrayLike<number>>>;
-  dispose(): void;
+  dispose(): void | Promise<void>;
 }
 
 export interface Engine {

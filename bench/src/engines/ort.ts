@@ -109,8 +109,8 @@ async function prepare(
       y!.dispose();
       return { y: restore?.(data) ?? data };
     },
-    dispose: () => {
-      void session.release();
+    dispose: async () => {
+      await session.release();
       for (const buffer of buffers) buffer.destroy();
     },
   };

@@ -15,6 +15,7 @@ interface Torch {
 }
 
 export async function startWebgpuTorch(host: PeerHost): Promise<Engine> {
+  unmapTwice();
   const { torch } = (await host.load("webgpu-torch.mjs")) as { torch: Torch };
   if (!(await torch.initWebGPUAsync())) throw new Error("webgpu-torch found no WebGPU");
   const queue = host.lastDevice().queue;
@@ -24,6 +25,15 @@ export async function startWebgpuTorch(host: PeerHost): Promise<Engine> {
     sync: () => host.settle(queue),
     prepare: async (work, inputs) => prepare(torch, work, inputs),
     dispose: () => {},
+  };
+}
+
+/** It unmaps what is not mapped, which does nothing by the specification and throws in Deno. */
+function unmapTwice(): void {
+  const { prototype } = GPUBuffer;
+  const { unmap } = prototype;
+  prototype.unmap = function () {
+    if (this.mapState !== "unmapped") unmap.call(this);
   };
 }
 

@@ -1,5 +1,5 @@
 /** The adapter's measured peaks: multiply-adds in registers, and bytes moved by a copy, both by kernels of our own. */
-import type { Clock } from "../measure.ts";
+import type { Clock } from "../clock.ts";
 import { median } from "../stats.ts";
 
 export interface Peak {
@@ -63,7 +63,7 @@ export async function measurePeak(
     });
     const times: number[] = [];
     for (let round = 0; round < 6; round++) {
-      const cpu = clock.workers?.() ?? 0;
+      const cpu = (await clock.workers?.()) ?? 0;
       const wall = clock.wall();
       const encoder = gpu.createCommandEncoder();
       const pass = encoder.beginComputePass();
@@ -73,7 +73,8 @@ export async function measurePeak(
       pass.end();
       gpu.queue.submit([encoder.finish()]);
       await settle(gpu.queue);
-      const ms = clock.workers ? (clock.workers() - cpu) / clock.threads : clock.wall() - wall;
+      const spent = clock.wall() - wall;
+      const ms = clock.workers ? ((await clock.workers()) - cpu) / clock.threads : spent;
       // The first round compiles.
       if (round) times.push(ms / 1000 / repeats);
     }

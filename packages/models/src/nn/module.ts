@@ -151,20 +151,13 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
     return { missing: match.missing, unexpected: match.unexpected };
   }
 
-  /** As {@link loadStateDict} from an open checkpoint, one tensor in host memory at a time. */
+  /** As {@link loadStateDict} from an open checkpoint, two tensors in host memory at a time. */
   async load(source: Checkpoint, options: LoadOptions = {}): Promise<LoadReport> {
     const file = options.file ?? source.name;
     const slots = new Map(this.namedSlots());
     const match = matchStateDict(file, this.shapes(), source.shapes(), options);
-    // One buffer for all: fresh memory costs more than the reading.
-    const sizes = [...match.matched.values()].map((stored) => {
-      const { dtype, shape } = source.tensors.get(stored)!;
-      return dtypeSize(dtype) * numel(shape);
-    });
-    const buffer = new Uint8Array(Math.max(0, ...sizes));
-    for (const [key, stored] of match.matched) {
-      const value = hostOrDevice(stored, await source.read(stored, buffer));
-      setSlot(slots.get(key)!, key, value, options.device, file);
+    for await (const [key, entry] of readAhead(source, [...match.matched])) {
+      setSlot(slots.get(key)!, key, hostOrDevice(key, entry), options.device, file);
     }
     this.#fillMissing(slots, match.missing, options.device, options);
     return { missing: match.missing, unexpected: match.unexpected };
@@ -234,6 +227,34 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
       const slot = slots.get(key)!;
       if (!slot.filled && device) slot.initialize(device, options.seed ?? 0, key);
     }
+  }
+}
+
+/**
+ * Entries of a checkpoint in the order asked for; an entry's bytes last until the next is asked for. The next one is read while the caller has this one, and
+ * two buffers serve for all: fresh memory costs more than the reading.
+ */
+async function* readAhead(
+  source: Checkpoint,
+  wanted: readonly (readonly [key: string, stored: string])[],
+): AsyncGenerator<[key: string, entry: TensorEntry]> {
+  const buffers = [new Uint8Array(0), new Uint8Array(0)];
+  const read = (at: number): Promise<TensorEntry> | undefined => {
+    if (at === wanted.length) return undefined;
+    const [, stored] = wanted[at]!;
+    const { dtype, shape } = source.tensors.get(stored)!;
+    const bytes = dtypeSize(dtype) * numel(shape);
+    if (buffers[at % 2]!.length < bytes) buffers[at % 2] = new Uint8Array(bytes);
+    const reading = source.read(stored, buffers[at % 2]);
+    // Its failure is told when its turn comes; a caller that failed before does not ask.
+    reading.catch(() => {});
+    return reading;
+  };
+  let next = read(0);
+  for (const [at, [key]] of wanted.entries()) {
+    const entry = await next!;
+    next = read(at + 1);
+    yield [key, entry];
   }
 }
 

@@ -77,7 +77,7 @@ export interface Slab {
 }
 
 export interface ParameterGroupOptions {
-  /** Bound of a slab in bytes; a larger parameter has one of its own. Default 64 MiB. */
+  /** Bound of a slab in bytes; a larger parameter has one of its own. Default 64 MiB, or what the device binds where that is less. */
   readonly slabBytes?: number;
   /**
    * Mixed precision (Micikevicius et al. 2018, arXiv 1710.03740, §3.1): computations use f16 copies, while values and gradients stay f32. Default false.
@@ -133,7 +133,8 @@ export class ParameterGroup {
       leaves.push(leaf);
       const size = Math.ceil(numel(parameter.shape) / ALIGNMENT) * ALIGNMENT;
       const last = sizes.length - 1;
-      if (last < 0 || (sizes[last]! + size) * 4 > slabBytes) sizes.push(0);
+      const most = Math.min(slabBytes, parameter.device.largestBinding);
+      if (last < 0 || (sizes[last]! + size) * 4 > most) sizes.push(0);
       const slab = sizes.length - 1;
       entries.push({ name, parameter, slab, offset: sizes[slab]! });
       sizes[slab]! += size;

@@ -1,5 +1,6 @@
 /** Packed groups, optimiser steps over several slabs, refusal of non-finite gradients, and the moving average of weights. */
-import { type Device, DTypeError, scope, type Tensor, tensor } from "@refl/tensor";
+import { createDevice, type Device, DTypeError, ones, scope, type Tensor, tensor } from "@refl/tensor";
+import { nodeHost } from "@refl/tensor/node";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { testDevice } from "../../tensor/test/device.ts";
 import {
@@ -72,6 +73,13 @@ describe("ParameterGroup", () => {
     expect(Array.from(flat.slice(0, 13))).toEqual([...new Array(12).fill(3), 0]);
     group.dispose();
     disposeAll(parametersOf(named));
+  });
+
+  test("no slab exceeds what the device binds", async () => {
+    const narrow = await createDevice({ host: nodeHost(), largestBinding: 2048 });
+    const named = ["a", "b", "c"].map((name): [string, Parameter] => [name, new Parameter(ones(narrow, [250]), name)]);
+    expect(new ParameterGroup(named).slabs.map(({ count }) => count)).toEqual([512, 256]);
+    narrow.dispose();
   });
 
   test("slabs are as large as allowed, and a larger parameter has one of its own", () => {

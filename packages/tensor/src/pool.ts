@@ -66,8 +66,8 @@ export class BufferPool implements StorageOwner {
     this.#budget = budget;
   }
 
-  /** A new storage of at least `bytes`, its content undefined. Throws {@link LimitError} or {@link OutOfMemoryError}. */
-  allocate(bytes: number, label: string): Storage {
+  /** Throws {@link LimitError} when a storage of `bytes` could not be bound. */
+  expectBindable(bytes: number, label: string): void {
     if (bytes > this.#limit)
       throw new LimitError(
         `${label}: storage binding in bytes`,
@@ -75,6 +75,11 @@ export class BufferPool implements StorageOwner {
         this.#limit,
         "split the tensor along its first axis",
       );
+  }
+
+  /** A new storage of at least `bytes`, its content undefined. Throws {@link LimitError} or {@link OutOfMemoryError}. */
+  allocate(bytes: number, label: string): Storage {
+    this.expectBindable(bytes, label);
     const size = Math.min(sizeClass(bytes), Math.floor(this.#limit / 4) * 4);
     const buffer = this.#free.get(size)?.pop() ?? this.#create(size);
     const storage = new Storage(this, buffer, label);

@@ -1,6 +1,7 @@
 /** The device: memory and its bounds, the order of its commands, several devices, and what happens when WebGPU fails. */
 import { expect, test } from "vitest";
 import {
+  capture,
   createDevice,
   type Device,
   DeviceLostError,
@@ -75,6 +76,8 @@ test("a tensor larger than a binding is refused with both sizes", async () => {
   expect(error).toBeInstanceOf(LimitError);
   expect(error).toMatchObject({ limit, needed: limit + 16 });
   expect((error as Error).message).toContain("table");
+  // A plan's own memory never comes to the pool, but has the same bound.
+  expect(() => capture(device, {}, () => ({ made: Tensor.empty(device, [limit / 4 + 4]) }))).toThrow(LimitError);
 });
 
 test("a write into a buffer whose old content is still being read comes after the reading", async () => {

@@ -4,8 +4,9 @@ import type { JsonObject } from "../formats/json.ts";
 import { Conv2d } from "../nn/conv.ts";
 import { Module } from "../nn/module.ts";
 import { GroupNorm } from "../nn/norm.ts";
+import { inParts } from "../nn/parts.ts";
 import { type AutoencoderKLConfig, parseAutoencoderKLConfig } from "./autoencoder-kl-config.ts";
-import { convBands, fitBands, joinBands, normBands } from "./bands.ts";
+import { convBands, fitBands, joinBands, normBands, SHARE } from "./bands.ts";
 import { AutoencoderMidBlock2D, DownEncoderBlock2D, UpDecoderBlock2D, VAE_EPS } from "./vae-blocks.ts";
 
 /** What a picture's latents are drawn from: N(mean, exp(logvar)) at each position, both [B, latent_channels, H/f, W/f]. */
@@ -78,8 +79,8 @@ export class AutoencoderDecoder extends Module<[latents: Tensor], Tensor> {
 
 /**
  * Pictures in [−1, 1] to latents and back, f = 2^(blocks − 1) times smaller on each side. Latents here are the autoencoder's own: a diffusion model's are
- * these times `config.scaling_factor`. Pictures of any size work: what exceeds the largest binding of the device is worked off in bands of rows, exactly.
- * Calling it decodes.
+ * these times `config.scaling_factor`. Pictures of any size and number work: batches beyond the largest binding of the device are worked off in parts, and
+ * a single picture beyond it in bands of rows, exactly. Calling it decodes.
  */
 export class AutoencoderKL extends Module<[latents: Tensor], Tensor> {
   readonly config: AutoencoderKLConfig;
@@ -122,8 +123,10 @@ export class AutoencoderKL extends Module<[latents: Tensor], Tensor> {
         const text = `needs [B, ${channels}, H, W] with H and W multiples of ${this.factor}`;
         throw new ShapeError("AutoencoderKL.encode", [image.shape], text);
       }
-      const encoded = this.encoder.forward(image);
-      const moments = this.quant_conv?.forward(encoded) ?? encoded;
+      const moments = inParts([image], this.#channels() * height! * width!, (part) => {
+        const encoded = this.encoder.forward(part);
+        return this.quant_conv?.forward(encoded) ?? encoded;
+      });
       const [mean, logvar] = moments.chunk(2, 1) as [Tensor, Tensor];
       return { mean, logvar: logvar.clamp(-30, 20) };
     });
@@ -138,7 +141,16 @@ export class AutoencoderKL extends Module<[latents: Tensor], Tensor> {
     const { latent_channels: channels } = this.config;
     if (latents.rank !== 4 || latents.shape[1] !== channels)
       throw new ShapeError("AutoencoderKL.decode", [latents.shape], `needs [B, ${channels}, H, W]`);
-    return this.decoder.forward(this.post_quant_conv?.forward(latents) ?? latents);
+    const pixels = latents.shape[2]! * latents.shape[3]! * this.factor ** 2;
+    return inParts([latents], this.#channels() * pixels, (part) =>
+      this.decoder.forward(this.post_quant_conv?.forward(part) ?? part),
+    );
+  }
+
+  /** Channels of the widest tensor, each counted by its share of the picture's area, times what bands are narrower: parts of several pictures need none. */
+  #channels(): number {
+    const { block_out_channels: channels } = this.config;
+    return SHARE * Math.max(...channels.map((own, i) => Math.max(own, channels[i + 1] ?? 0) / 4 ** i));
   }
 }
 

@@ -1,5 +1,5 @@
 /** Pictures in bands of rows, for activations that no single tensor of a device could hold: the layers of an autoencoder on them, exact at the seams. */
-import { cat, conv2d, pad, type Tensor, upsampleNearest2x } from "@refl/tensor";
+import { cat, conv2d, pad, scope, type Tensor, upsampleNearest2x } from "@refl/tensor";
 import type { Conv2d } from "../nn/conv.ts";
 import type { GroupNorm } from "../nn/norm.ts";
 
@@ -7,7 +7,7 @@ import type { GroupNorm } from "../nn/norm.ts";
 export type Bands = readonly Tensor[];
 
 /** Part of what a device binds that a band may take: layers need copies with seams and padding, and vec4s of channels. */
-const SHARE = 4;
+export const SHARE = 4;
 
 /**
  * Cuts bands so that `channels` at `scale` times height and width would fit in a quarter of the device's largest binding. Heights stay
@@ -32,14 +32,14 @@ export function joinBands(bands: Bands): Tensor {
   return bands.length === 1 ? bands[0]! : cat(bands, 2);
 }
 
-/** Elementwise work, which knows no seams. */
-export function mapBands(bands: Bands, fn: (band: Tensor) => Tensor): Bands {
-  return bands.map(fn);
+/** `fn` of each band in a scope of its own: what it makes on the way would together be several times the whole. */
+export function mapBands(bands: Bands, fn: (band: Tensor, i: number) => Tensor): Bands {
+  return bands.map((band, i) => scope(() => fn(band, i)));
 }
 
 /** a + b, cut alike. */
 export function addBands(a: Bands, b: Bands): Bands {
-  return a.map((band, i) => band.add(b[i]!));
+  return mapBands(a, (band, i) => band.add(b[i]!));
 }
 
 /** `count` rows of a band from `first`. */
@@ -49,7 +49,7 @@ const rowsOf = (band: Tensor, first: number, count: number): Tensor => band.slic
 export function convBands(conv: Conv2d, bands: Bands): Bands {
   if (bands.length === 1) return [conv.forward(bands[0]!)];
   const { padding } = conv;
-  return bands.map((band, i) => {
+  return mapBands(bands, (band, i) => {
     const above = bands[i - 1];
     const below = bands[i + 1];
     const parts = [
@@ -66,7 +66,7 @@ export function convBands(conv: Conv2d, bands: Bands): Bands {
 /** A 3×3 convolution with stride 2; `before` and `after` zeros stand left and above, right and below. Bands must have even heights. */
 export function halveBands(conv: Conv2d, bands: Bands, before: 0 | 1): Bands {
   const after = 1 - before;
-  return bands.map((band, i) => {
+  return mapBands(bands, (band, i) => {
     const above = before ? bands[i - 1] : undefined;
     const below = after ? bands[i + 1] : undefined;
     const parts = [
@@ -82,7 +82,7 @@ export function halveBands(conv: Conv2d, bands: Bands, before: 0 | 1): Bands {
 
 /** Each pixel fourfold. */
 export function doubleBands(bands: Bands): Bands {
-  return bands.map((band) => upsampleNearest2x(band));
+  return mapBands(bands, (band) => upsampleNearest2x(band));
 }
 
 /** Group norm over all bands together, then the activation: sums of all bands give mean and deviation, in two passes as a single tensor's. */
@@ -92,16 +92,16 @@ export function normBands(norm: GroupNorm, bands: Bands, activation: "none" | "s
   const [batch, channels] = bands[0]!.shape as [number, number];
   const share = channels / groups;
   const count = share * bands.reduce((sum, { shape }) => sum + shape[2]! * shape[3]!, 0);
-  const total = (parts: readonly Tensor[]): Tensor => parts.reduce((a, b) => a.add(b));
-  const grouped = bands.map((band) => band.reshape(batch, groups, -1));
-  const mean = total(grouped.map((band) => band.sum(2, true))).div(count);
-  const squares = total(grouped.map((band) => band.sub(mean).square().sum(2, true)));
+  const total = (part: (band: Tensor) => Tensor): Tensor =>
+    mapBands(bands, (band) => part(band.reshape(batch, groups, -1))).reduce((a, b) => a.add(b));
+  const mean = total((band) => band.sum(2, true)).div(count);
+  const squares = total((band) => band.sub(mean).square().sum(2, true));
   const scale = squares.div(count).add(eps).rsqrt();
   const perChannel = (x: Tensor): Tensor => x.expand(batch, groups, share).reshape(batch, channels, 1, 1);
   const a = perChannel(scale).mul(norm.weight.value.reshape(1, channels, 1, 1));
   const center = perChannel(mean);
   const shift = norm.bias.value.reshape(1, channels, 1, 1);
-  return bands.map((band) => {
+  return mapBands(bands, (band) => {
     const y = band.sub(center).mul(a).add(shift);
     return activation === "silu" ? y.silu() : y;
   });

@@ -9,6 +9,7 @@ import { normalInit, zerosInit } from "../nn/init.ts";
 import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
 import { LayerNorm } from "../nn/norm.ts";
+import { inParts } from "../nn/parts.ts";
 import { count, epsilon, probability } from "./fields.ts";
 
 /** The `text` part of a BLIP config: the fields of `med_config.json`. */
@@ -158,14 +159,20 @@ class BertLayer extends Module<[x: Tensor, mask: Tensor | null, image: Tensor | 
 
 class BertEncoder extends Module<[x: Tensor, mask: Tensor | null, image: Tensor | null], Tensor> {
   readonly layer: readonly BertLayer[];
+  readonly #config: TextConfig;
 
   constructor(config: TextConfig, imageWidth: number) {
     super();
     this.layer = Array.from({ length: config.num_hidden_layers }, () => new BertLayer(config, imageWidth));
+    this.#config = config;
   }
 
   protected override compute(x: Tensor, mask: Tensor | null, image: Tensor | null): Tensor {
-    return this.layer.reduce((hidden, layer) => layer.forward(hidden, mask, image), x);
+    const { hidden_size: width, intermediate_size: inner } = this.#config;
+    const widest = Math.max(x.shape[1]! * Math.max(width, inner), (image?.shape[1] ?? 0) * width);
+    return inParts([x, mask, image], widest, (part, shown, picture) =>
+      this.layer.reduce((hidden, layer) => layer.forward(hidden, shown, picture), part),
+    );
   }
 }
 

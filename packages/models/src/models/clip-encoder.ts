@@ -7,6 +7,7 @@ import { normalInit, zerosInit } from "../nn/init.ts";
 import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
 import { LayerNorm } from "../nn/norm.ts";
+import { inParts } from "../nn/parts.ts";
 
 /** What both towers' configs have. */
 export interface CLIPEncoderConfig {
@@ -91,16 +92,22 @@ class CLIPEncoderLayer extends Module<[x: Tensor], Tensor> {
   }
 }
 
-/** Layers without a final norm. x: [B, T, hidden_size] → the same shape; `causal` lets a token see itself and those before it alone. */
+/**
+ * Layers without a final norm. x: [B, T, hidden_size] → the same shape; `causal` lets a token see itself and those before it alone. A batch whose inner
+ * layers exceed the device's largest binding is worked off in parts.
+ */
 export class CLIPEncoder extends Module<[x: Tensor], Tensor> {
   readonly layers: readonly CLIPEncoderLayer[];
+  readonly #widest: number;
 
   constructor(config: CLIPEncoderConfig, causal: boolean) {
     super();
     this.layers = Array.from({ length: config.num_hidden_layers }, () => new CLIPEncoderLayer(config, causal));
+    this.#widest = Math.max(config.hidden_size, config.intermediate_size);
   }
 
   protected override compute(x: Tensor): Tensor {
-    return this.layers.reduce((hidden, layer) => layer.forward(hidden), x);
+    const run = (part: Tensor) => this.layers.reduce((hidden, layer) => layer.forward(hidden), part);
+    return inParts([x], x.shape[1]! * this.#widest, run);
   }
 }

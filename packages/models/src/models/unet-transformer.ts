@@ -6,6 +6,7 @@ import { Dropout } from "../nn/dropout.ts";
 import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
 import { GroupNorm, LayerNorm } from "../nn/norm.ts";
+import { inRowParts } from "../nn/parts.ts";
 
 /** Attention from x to `context`, or to x itself. x: [B, T, width], context: [B, S, contextWidth], mask: [B, S] (0 hides) → [B, T, width]. */
 export class Attention extends Module<[x: Tensor, context: Tensor | null, mask: Tensor | null], Tensor> {
@@ -47,7 +48,7 @@ export class GEGLU extends Module<[x: Tensor], Tensor> {
   }
 }
 
-/** GEGLU to four times the width and back. */
+/** GEGLU to four times the width and back. Its projection is eight times as wide as x, the widest of the UNet: rows that exceed a binding are worked off in parts. */
 export class FeedForward extends Module<[x: Tensor], Tensor> {
   readonly net: readonly [GEGLU, Dropout, Linear];
 
@@ -57,7 +58,8 @@ export class FeedForward extends Module<[x: Tensor], Tensor> {
   }
 
   protected override compute(x: Tensor): Tensor {
-    return this.net[2].forward(this.net[1].forward(this.net[0].forward(x)));
+    const [geglu, dropout, out] = this.net;
+    return inRowParts(x, geglu.proj.outFeatures, (rows) => out.forward(dropout.forward(geglu.forward(rows))));
   }
 }
 

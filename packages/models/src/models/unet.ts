@@ -4,6 +4,7 @@ import type { JsonObject } from "../formats/json.ts";
 import { Conv2d } from "../nn/conv.ts";
 import { Module } from "../nn/module.ts";
 import { GroupNorm } from "../nn/norm.ts";
+import { inParts } from "../nn/parts.ts";
 import { TimestepEmbedding, Timesteps } from "../nn/timestep.ts";
 import { DownBlock2D, MidBlock2D, type UNetBlockOptions, UpBlock2D } from "./unet-blocks.ts";
 import { parseUNet2DConditionConfig, type UNet2DConditionConfig, unetBlockConfig } from "./unet-config.ts";
@@ -17,7 +18,8 @@ export interface UNetOptions {
  * Predicts noise, velocity or x0 (the scheduler says which) for `sample` at `timesteps` under the text states.
  *
  * sample: [B, in_channels, H, W], H and W multiples of 2^(blocks − 1). timesteps: [B] or [1] f32. encoderHiddenStates: [B, S, cross_attention_dim].
- * Returns [B, out_channels, H, W] in the sample's dtype, whatever the weights' is. Throws ShapeError when the sizes do not fit.
+ * Returns [B, out_channels, H, W] in the sample's dtype, whatever the weights' is. A batch whose tensors exceed the device's largest binding is worked off in
+ * parts. Throws ShapeError when the sizes do not fit.
  */
 export class UNet2DConditionModel extends Module<
   [sample: Tensor, timesteps: Tensor, encoderHiddenStates: Tensor, options?: UNetOptions],
@@ -104,10 +106,27 @@ export class UNet2DConditionModel extends Module<
     options: UNetOptions = {},
   ): Tensor {
     this.#check(sample, timesteps, encoderHiddenStates);
+    const mask = options.encoderMask ?? null;
+    const [height, width] = sample.shape.slice(2) as [number, number];
+    return inParts([sample, timesteps, encoderHiddenStates, mask], this.#channels() * height * width, (...part) =>
+      this.#predict(...part),
+    );
+  }
+
+  /** Channels of the widest tensor, each counted by its share of the sample's area: what a resnet is given. */
+  #channels(): number {
+    const widest = (block: DownBlock2D | UpBlock2D) =>
+      Math.max(...block.resnets.map(({ norm1 }) => norm1.weight.shape[0]!));
+    const down = this.down_blocks.map((block, i) => widest(block) / 4 ** i);
+    const up = this.up_blocks.map((block, i) => widest(block) / 4 ** (this.up_blocks.length - 1 - i));
+    return Math.max(...down, ...up);
+  }
+
+  #predict(sample: Tensor, timesteps: Tensor, encoderHiddenStates: Tensor, mask: Tensor | null): Tensor {
     const { dtype } = this.conv_in.weight.value;
     const time = this.time_embedding.forward(this.time_proj.forward(timesteps).to(dtype));
     const context = encoderHiddenStates.to(dtype);
-    const condition = { time: time.silu(), context, mask: options.encoderMask ?? null };
+    const condition = { time: time.silu(), context, mask };
     let hidden = this.conv_in.forward(sample.to(dtype));
     const skips = [hidden];
     for (const block of this.down_blocks) {

@@ -8,6 +8,7 @@ import { normalInit, zerosInit } from "../nn/init.ts";
 import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
 import { LayerNorm } from "../nn/norm.ts";
+import { inParts } from "../nn/parts.ts";
 import { ParameterSlot } from "../nn/slot.ts";
 import { count, probability } from "./fields.ts";
 
@@ -135,8 +136,10 @@ export class VisionTransformer extends Module<[image: Tensor], Tensor> {
       throw new ShapeError("VisionTransformer", [image.shape], `the image must be [B, 3, ${size}, ${size}]`);
     }
     const cls = this.cls_token.value.expand(image.shape[0]!, 1, width);
-    let x = cat([cls, this.patch_embed.forward(image.to(cls.dtype))], 1).add(this.pos_embed.value);
-    for (const block of this.blocks) x = block.forward(x);
-    return this.norm.forward(x);
+    const x = cat([cls, this.patch_embed.forward(image.to(cls.dtype))], 1).add(this.pos_embed.value);
+    const { qkv } = this.blocks[0]!.attn;
+    const widest = Math.max(qkv.outFeatures, this.blocks[0]!.mlp.fc1.outFeatures);
+    const run = (part: Tensor) => this.blocks.reduce((hidden, block) => block.forward(hidden), part);
+    return this.norm.forward(inParts([x], x.shape[1]! * widest, run));
   }
 }

@@ -27,6 +27,7 @@ export {
 } from "./lora.ts";
 export { type LoadOptions, type LoadReport, Module, type StateValue } from "./module.ts";
 export { GroupNorm, LayerNorm, unitRows } from "./norm.ts";
+export { inParts, inRowParts } from "./parts.ts";
 export { currentRandom, namedStream, withRandom } from "./random.ts";
 export { readTensors } from "./read.ts";
 export { recomputed } from "./recompute.ts";

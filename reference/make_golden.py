@@ -26,6 +26,7 @@ MODULES = {
     "unet": ("unet_tiny", "unet_nomid", "unet_emoji"),
     "clip_text": ("clip_text_tiny",),
     "clip": ("clip_tiny", "clip_tiny_legacy"),
+    "openai_clip": ("openai_clip",),
     "autoencoders": ("autoencoder_kl_tiny", "autoencoder_tiny_tiny"),
     "blip": ("blip_reward_tiny", "blip_itc_tiny", "blip_itm_tiny"),
     "pipelines": ("pipelines",),

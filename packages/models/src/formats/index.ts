@@ -47,6 +47,7 @@ export {
 } from "./model-index.ts";
 export { nearestName } from "./names.ts";
 export { type CheckpointOptions, openCheckpoint } from "./open-checkpoint.ts";
+export { isOpenAIClip, openAIClip, openAIClipConfig } from "./openai-clip.ts";
 export {
   dtypeSize,
   openSafetensors,

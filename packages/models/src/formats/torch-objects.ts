@@ -206,6 +206,8 @@ export function torchScriptGlobal(name: string): PickleGlobal | undefined {
   if (/^torch\.jit\._pickle\.build_(int|double|bool|tensor)list$/.test(name)) {
     return new PickleGlobal(name, ([list]) => list ?? null);
   }
+  // It tells a container's type beside the container.
+  if (name === "torch.jit._pickle.restore_type_tag") return new PickleGlobal(name, ([value]) => value ?? null);
   return torchGlobal(name);
 }
 

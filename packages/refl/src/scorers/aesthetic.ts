@@ -4,13 +4,11 @@ import {
   CLIP_TEXT_KEYS,
   CLIPVisionModelWithProjection,
   ImagePreprocessor,
-  loadModel,
   type ModelFolder,
   openCheckpoint,
-  POSITION_IDS,
 } from "@refl/models";
 import { CheckpointError, DataError, type Device, type Tensor } from "@refl/tensor";
-import { CLIP_MEAN, CLIP_STD } from "./clip.ts";
+import { CLIP_MEAN, CLIP_STD, loadClip } from "./clip.ts";
 import { type ModelPlace, type PictureScorer, placeName, placeOf } from "./scorer.ts";
 
 export class AestheticScorer implements PictureScorer {
@@ -34,7 +32,7 @@ export class AestheticScorer implements PictureScorer {
   }
 
   /**
-   * Opens CLIP's picture side from a folder of transformers, and a predictor's released file.
+   * Opens CLIP's picture side from a folder of transformers or a file of OpenAI's, and a predictor's released file.
    * @throws CheckpointError when weights are missing, damaged or do not fit; DataError for a wrong config
    */
   static async load(source: ModelFolder | ModelPlace, head: ModelPlace, device: Device): Promise<AestheticScorer> {
@@ -50,10 +48,7 @@ export class AestheticScorer implements PictureScorer {
     }
     try {
       const make = (config: unknown, file: string) => new CLIPVisionModelWithProjection(config, file);
-      const vision = await loadModel(make, place.folder, device, {
-        ...(place.file === null ? {} : { weights: place.file }),
-        ignore: [POSITION_IDS, ...CLIP_TEXT_KEYS],
-      });
+      const vision = await loadClip(make, place, device, CLIP_TEXT_KEYS);
       try {
         return new AestheticScorer(device, vision, predictor);
       } catch (error) {

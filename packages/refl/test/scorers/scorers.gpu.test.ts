@@ -8,6 +8,7 @@ import {
   CLIPModel,
   CLIPVisionModelWithProjection,
   clipVocabulary,
+  entryToFloat32,
   fillSeeded,
   type Module,
   memoryFolder,
@@ -16,6 +17,7 @@ import {
   type PillowMode,
   pillowChannels,
   saveModel,
+  WordTokenizer,
   type WritableModelFolder,
   writeSafetensors,
 } from "@refl/models";
@@ -25,7 +27,7 @@ import { sharedData } from "../../../models/test/shared-data.ts";
 import { testDevice } from "../../../tensor/test/device.ts";
 import { AestheticScorer } from "../../src/scorers/aesthetic.ts";
 import { type BlipHead, BlipScorer } from "../../src/scorers/blip.ts";
-import { ClipScorer } from "../../src/scorers/clip.ts";
+import { CLIP_MEAN, CLIP_STD, ClipScorer } from "../../src/scorers/clip.ts";
 import { EncodedPictures, scorePairs } from "../../src/scorers/encoded-pictures.ts";
 import { ImageReward } from "../../src/scorers/image-reward.ts";
 import { type PictureScorer, squareOf, strictRanks } from "../../src/scorers/scorer.ts";
@@ -178,6 +180,35 @@ describe("scorers against the reference", () => {
     const load = () => AestheticScorer.load(clip, { folder, file: "head.pth" }, device);
     await expectScores(load, golden.aesthetic.scores);
     await expect(AestheticScorer.load(clip, { folder, file: null }, device)).rejects.toThrow(/head: is a folder/);
+  });
+
+  it("CLIP and aesthetic, from OpenAI's own file", async () => {
+    const models = new URL("../../../models/test/golden/", import.meta.url);
+    const bytes = (name: string) => new Uint8Array(readFileSync(new URL(name, models)));
+    const place = { folder: memoryFolder(new Map([["ViT.pt", bytes("openai_clip.pt")]]), "openai"), file: "ViT.pt" };
+    const file = await openCheckpoint(bytesSource(bytes("openai_clip.safetensors"), "golden"));
+    const [pixels, expected] = [
+      entryToFloat32(await file.read("input.pixels")),
+      entryToFloat32(await file.read("output.image_features")),
+    ];
+    const rgb = pixels.map((x, i) => x * CLIP_STD[Math.floor(i / 144) % 3]! + CLIP_MEAN[Math.floor(i / 144) % 3]!);
+    const tokenizer = WordTokenizer.fromWords(["cat"], { maxLength: 10 });
+    const scorers = [
+      await ClipScorer.load(place, device, { tokenizer }),
+      await AestheticScorer.load(place, { folder: await headFolder(), file: "head.pth" }, device),
+    ];
+    for (const scorer of scorers) {
+      expect(scorer.imageSize).toBe(12);
+      using pictures = tensor(device, rgb, [2, 3, 12, 12]);
+      using features = scope(() => scorer.encodeImages(pictures));
+      expectClose([[...((await features.data()) as Float32Array)]], [[...expected]]);
+      using scores = scope(() => scorer.scoreEncoded(features, ["cat", "cat"]));
+      expect((await scores.data()).every(Number.isFinite)).toBe(true);
+      scorer.dispose();
+    }
+    await expect(ClipScorer.load(place, device)).rejects.toThrow(
+      /tokenizer is missing: openai has neither vocab\.json/,
+    );
   });
 
   it.each(["itc", "itm"] as const)("BLIP, %s, from a file with the state of its training", async (head: BlipHead) => {

@@ -1,13 +1,18 @@
 /** The engine's device: the adapter's identity and limits, memory, the command stream, and running kernels. */
 import { type Defines, type Kernel, type ParamValues, packParams } from "@refl/kernels-wgsl";
-import { CaptureError, DeviceLostError, NoAdapterError, ReflError } from "./errors.ts";
+import { CaptureError, DeviceLostError, NoAdapterError, ReflError, type TuneCacheWarning } from "./errors.ts";
 import { type Host, webHost } from "./host.ts";
 import { ProgramCache } from "./pipeline.ts";
 import { Arena } from "./plan/arena.ts";
-import { Recording, type Step } from "./plan/record.ts";
+import { isPlaceholder, Recording, type Step } from "./plan/record.ts";
 import { BufferPool, type LabelledMemory, type MemoryReport, type PooledBuffer, type Storage } from "./pool.ts";
-import { type KernelEvent, type KernelTime, kernelTimes } from "./profile.ts";
+import { type KernelEvent, type KernelTime, kernelTimes, sumEvents } from "./profile.ts";
+import { scope } from "./scope.ts";
 import { CommandStream, type PreparedStep } from "./stream.ts";
+import type { KernelChooser } from "./tune/chooser.ts";
+import type { TuneStore } from "./tune/store.ts";
+import { tuneDevice } from "./tune/table.ts";
+import { openTuner, type TuneMode, type Tuner } from "./tune/tuner.ts";
 
 /** Who computes. Every report and benchmark carries it. */
 export interface AdapterIdentity {
@@ -43,6 +48,15 @@ export interface DeviceOptions {
   log?: (line: string) => void;
   /** Most bytes of one binding, and so of one tensor, where that shall be less than the adapter's: what weaker devices refuse shows on any. */
   largestBinding?: number;
+  /**
+   * Which kernels ops take where several would do: `off`, the default, the standard ones, which gives the same bits every time; `cached` those that were found
+   * fastest before; `online` measures what is new, which needs `timestamp-query`.
+   */
+  tune?: TuneMode;
+  /** Where what was measured is kept between runs; default: nowhere. In Node `fileTuneStore(folder)` from `@refl/tensor/node`, in a page `webTuneStore(localStorage)`. */
+  tuneStore?: TuneStore;
+  /** Told when the store's table cannot be used or written; default: its message goes to {@link log}. */
+  warn?: (warning: TuneCacheWarning) => void;
 }
 
 /**
@@ -50,6 +64,9 @@ export interface DeviceOptions {
  * code of every plan again before each replay, without its kernels, and fails when it would do something else by now.
  */
 export type DebugLevel = 0 | 1 | 2 | 3 | 4;
+
+/** Times of each kernel of which a tuner takes the least. */
+const TIMED_ROUNDS = 5;
 
 const WANTED: GPUFeatureName[] = ["shader-f16", "subgroups", "timestamp-query"];
 const LIMITS = [
@@ -63,7 +80,8 @@ const LIMITS = [
 
 /** Asks the host for an adapter and makes a device with all its limits. Throws {@link NoAdapterError}. */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
-  if (options.gpu) return new Device(options.gpu.device, options.gpu.info, options, options.host ?? null, false);
+  if (options.gpu)
+    return tuned(new Device(options.gpu.device, options.gpu.info, options, options.host ?? null, false), options);
   const host = options.host ?? webHost();
   const adapter = await host.gpu.requestAdapter(
     options.powerPreference ? { powerPreference: options.powerPreference } : {},
@@ -79,7 +97,21 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
   const requiredLimits: Record<string, number> = {};
   for (const name of LIMITS) requiredLimits[name] = adapter.limits[name];
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
-  return new Device(gpu, adapter.info, options, host, true);
+  return tuned(new Device(gpu, adapter.info, options, host, true), options);
+}
+
+/** Gives a device the tuner that its options ask for. */
+async function tuned(device: Device, { tune = "off", tuneStore, warn }: DeviceOptions): Promise<Device> {
+  if (tune === "off") return device;
+  device.tuner = await openTuner({
+    mode: tune,
+    device: tuneDevice(device.adapter, device.capabilities),
+    measure: (works) => device.timeEach(works),
+    store: tuneStore ?? null,
+    warn: warn ?? ((warning) => device.log(warning.message)),
+  });
+  device.chooser = device.tuner;
+  return device;
 }
 
 function identify(info: GPUAdapterInfo): AdapterIdentity {
@@ -107,7 +139,13 @@ export class Device {
   readonly #programs: ProgramCache;
   readonly #owned: boolean;
   readonly #rest: Host["rest"];
+  /** Picks kernels by what was measured; null with `tune: "off"`. */
+  tuner: Tuner | null = null;
+  /** @internal Who answers ops that could take several kernels; null: all take their standard one. */
+  chooser: KernelChooser | null = null;
   #recording: Recording | null = null;
+  /** Memory in place of what a recording has none of yet, while kernels are timed. */
+  #standIns: Map<Storage, Storage> | null = null;
   #failure: Error | null = null;
   #disposed = false;
 
@@ -208,7 +246,8 @@ export class Device {
       this.#recording.copy(from, fromOffset, to, toOffset, bytes);
       return;
     }
-    this.#stream.copy(from.buffer.gpu, fromOffset, to.buffer.gpu, toOffset, bytes);
+    const [source, target] = this.#standIns ? [this.#standIn(from), this.#standIn(to)] : [from, to];
+    this.#stream.copy(source.buffer.gpu, fromOffset, target.buffer.gpu, toOffset, bytes);
   }
 
   /**
@@ -230,7 +269,8 @@ export class Device {
       return;
     }
     const buffers: PooledBuffer[] = [];
-    for (let i = 0; i < storages.length; i++) buffers.push(storages[i]!.buffer);
+    for (let i = 0; i < storages.length; i++)
+      buffers.push(this.#standIns ? this.#standIn(storages[i]!).buffer : storages[i]!.buffer);
     packParams(kernel, program.params, params, this.#stream.slots, this.#stream.nextSlot());
     this.#stream.dispatch(program.pipeline, this.#programs.group(program, buffers), grid);
   }
@@ -309,6 +349,61 @@ export class Device {
     } finally {
       this.#stream.stopProfiling();
     }
+  }
+
+  /** Runs `fn`, which must be synchronous, with kernels chosen by `chooser`. */
+  withChooser<T>(chooser: KernelChooser | null, fn: () => T): T {
+    const before = this.chooser;
+    this.chooser = chooser;
+    try {
+      return fn();
+    } finally {
+      this.chooser = before;
+    }
+  }
+
+  /** Waits until everything that `online` tuning has begun to measure is learnt and kept. */
+  async settleTuning(): Promise<void> {
+    if (!this.tuner) return;
+    await this.sync();
+    await this.tuner.settled();
+  }
+
+  /**
+   * @internal Encodes all of `works` several times, one after the other, and resolves to the milliseconds of each time after the first, which compiles. Inside a captured
+   * function they run on memory of the same sizes, since there are no values yet. Null without timestamps and while profiling. Throws {@link OutOfMemoryError}.
+   */
+  timeEach(works: readonly (() => void)[]): Promise<number[][]> | null {
+    if (!this.capabilities.timestamps || this.#stream.profiling) return null;
+    const recording = this.#recording;
+    this.#recording = null;
+    if (recording) this.#standIns = new Map();
+    const profiler = this.#stream.startProfiling();
+    const counts: number[] = [];
+    try {
+      for (let round = 0; round <= TIMED_ROUNDS; round++)
+        for (const work of works) {
+          const before = this.#stream.dispatches;
+          scope(work);
+          counts.push(this.#stream.dispatches - before);
+        }
+    } finally {
+      this.#stream.stopProfiling();
+      for (const [storage, standIn] of this.#standIns ?? []) if (standIn !== storage) standIn.release();
+      this.#standIns = null;
+      this.#recording = recording;
+    }
+    return sumEvents(profiler.events(), counts, works.length);
+  }
+
+  /** The memory that a kernel being timed uses for `storage`: itself where it has any. */
+  #standIn(storage: Storage): Storage {
+    let standIn = this.#standIns!.get(storage);
+    if (!standIn) {
+      standIn = isPlaceholder(storage.buffer) ? this.#pool.allocate(storage.bytes, "timed kernels") : storage;
+      this.#standIns!.set(storage, standIn);
+    }
+    return standIn;
   }
 
   /**

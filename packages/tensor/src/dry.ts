@@ -179,6 +179,8 @@ export class DryDevice extends Device {
       null,
       true,
     );
+    this.tuner = like.tuner?.frozen() ?? null;
+    this.chooser = this.tuner;
     this.watchPeak((holders) => {
       this.#atPeak = holders;
     });

@@ -147,3 +147,17 @@ export class DivergedError extends ReflError {
     this.step = step;
   }
 }
+
+/**
+ * A table of kernel choices that could not be used or kept; work goes on without it, so this is told and never thrown. `place` is the file or item;
+ * `reason`: `corrupt` (damaged), `foreign` (another device's, or of another form), `unreadable`, `unwritable`.
+ */
+export class TuneCacheWarning extends ReflError {
+  readonly place: string;
+  readonly reason: "corrupt" | "foreign" | "unreadable" | "unwritable";
+  constructor(place: string, reason: TuneCacheWarning["reason"], message: string, options?: ErrorOptions) {
+    super("tune-cache", `${place}: kernel choices ${reason}: ${message}; going on without`, 1, options);
+    this.place = place;
+    this.reason = reason;
+  }
+}

@@ -85,3 +85,8 @@ export {
   type Shape,
 } from "./shape.ts";
 export * from "./tensor.ts";
+export { FixedChooser, type KernelChoice, type KernelChooser } from "./tune/chooser.ts";
+export { bucket, choiceKey } from "./tune/key.ts";
+export { type KeyValueStorage, memoryTuneStore, type TuneStore, webTuneStore } from "./tune/store.ts";
+export type { TuneDevice, TuneEntry, TuneTable } from "./tune/table.ts";
+export { TUNE_MODES, type TuneMode, Tuner } from "./tune/tuner.ts";

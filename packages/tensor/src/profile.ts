@@ -93,6 +93,26 @@ export function kernelTimes(events: readonly KernelEvent[]): KernelTime[] {
   return [...totals].map(([name, total]) => ({ name, ...total })).sort((a, b) => b.milliseconds - a.milliseconds);
 }
 
+/**
+ * Milliseconds of works that were encoded in turn, round after round: `counts` has the dispatches of each in order. The first round is left out. [work][round].
+ */
+export async function sumEvents(
+  events: Promise<readonly KernelEvent[]>,
+  counts: readonly number[],
+  works: number,
+): Promise<number[][]> {
+  const all = await events;
+  const sums: number[][] = Array.from({ length: works }, () => []);
+  let at = 0;
+  counts.forEach((count, i) => {
+    let sum = 0;
+    for (const { milliseconds } of all.slice(at, at + count)) sum += milliseconds;
+    at += count;
+    if (i >= works) sums[i % works]!.push(sum);
+  });
+  return sums;
+}
+
 /** Dispatches as Chrome's trace format, which chrome://tracing and Perfetto read. */
 export function chromeTrace(events: readonly KernelEvent[], processName: string): string {
   const named = { name: "process_name", ph: "M", pid: 1, args: { name: processName } };

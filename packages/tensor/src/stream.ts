@@ -171,6 +171,11 @@ export class CommandStream {
     this.submits++;
   }
 
+  /** Whether dispatches are being timed. */
+  get profiling(): boolean {
+    return this.#profiler !== null;
+  }
+
   /** Times every dispatch from now on until {@link stopProfiling}. */
   startProfiling(): Profiler {
     this.flush();

@@ -1,10 +1,12 @@
-/** Convolution kernels: the portable implicit product, and the subgroup products over channels-last images with their layout kernels. */
+/** Convolution kernels: the portable implicit product on three rungs, and the subgroup products over channels-last images with their layout kernels. */
 import { type Defines, defineKernel, linearGrid } from "../kernel.ts";
 import {
   conv_gather,
   conv_implicit,
+  conv_naive,
   conv_pack,
   conv_pack_weight,
+  conv_register,
   conv_subgroup,
   conv_unpack_weight,
   conv_weight_subgroup,
@@ -12,14 +14,13 @@ import {
 
 type Float = "f32" | "f16";
 
-/** Defines of the portable product; `output` is f32 for parts that are added later. */
+/** Defines of the portable products; `output` is f32 for parts that are added later. */
 export function convImplicitDefines(type: Float, output: Float, bias = false): Defines {
   return { T: type, O: output, BIAS: bias };
 }
 
-export const convImplicit = defineKernel({
-  name: "conv_implicit",
-  source: conv_implicit,
+/** What the three portable products share. */
+const implicit = {
   buffers: [
     ["a", "read"],
     ["x", "read"],
@@ -57,9 +58,30 @@ export const convImplicit = defineKernel({
   },
   workgroup: [64, 1, 1],
   variants: [convImplicitDefines("f32", "f32"), convImplicitDefines("f32", "f32", true)],
-});
+} as const;
 
-/** Grid of the portable product; columns that exceed one dimension continue in z, before the splits. */
+/** One thread to an element. */
+export const convNaive = defineKernel({ name: "conv_naive", source: conv_naive, ...implicit });
+
+/** A block of 4 × 4 elements to a thread. */
+export const convRegister = defineKernel({ name: "conv_register", source: conv_register, ...implicit });
+
+/** Tiles of 64 × 64 in workgroup memory. */
+export const convImplicit = defineKernel({ name: "conv_implicit", source: conv_implicit, ...implicit });
+
+/** Grid of {@link convNaive}; the splits are z. */
+export function convNaiveGrid(m: number, n: number, splits: number): [number, number, number] {
+  const [x, y] = linearGrid(m * n, 64);
+  return [x, y, splits];
+}
+
+/** Grid of {@link convRegister}; columns that exceed one dimension continue in z, before the splits. */
+export function convRegisterGrid(m: number, n: number, splits: number): [number, number, number] {
+  const [x, y] = linearGrid(n, 32);
+  return [x, Math.ceil(m / 32), y * splits];
+}
+
+/** Grid of {@link convImplicit}; columns that exceed one dimension continue in z, before the splits. */
 export function convImplicitGrid(m: number, n: number, splits: number): [number, number, number] {
   const [x, y] = linearGrid(n, 64);
   return [x, Math.ceil(m / 64), y * splits];

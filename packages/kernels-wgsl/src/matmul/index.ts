@@ -1,7 +1,7 @@
-/** Matrix products: the ladder naive → workgroup tile → subgroup broadcast, one contract for all three. */
+/** Matrix products: the ladder naive → register block → workgroup tile → subgroup broadcast, one contract for all four. */
 import { mathFor } from "../elementwise/math.ts";
 import { type Defines, defineKernel, internDefines, linearGrid } from "../kernel.ts";
-import { gemm_naive, gemm_subgroup, gemm_tiled } from "../wgsl.gen.ts";
+import { gemm_naive, gemm_register, gemm_subgroup, gemm_tiled } from "../wgsl.gen.ts";
 
 /** Activation fused into a product's store. */
 export type Activation = "none" | "relu" | "gelu" | "silu" | "quickGelu";
@@ -37,7 +37,7 @@ const strided = { ...sizes, rowA: "u32", colA: "u32", rowB: "u32", colB: "u32", 
 
 const interned = internDefines();
 
-/** Defines shared by the three kernels; `bias` says whether it runs along the columns of C or along its rows. */
+/** Defines shared by the four kernels; `bias` says whether it runs along the columns of C or along its rows. */
 export function gemmDefines(type: "f32" | "f16", biasAlong: "none" | "col" | "row", activation: Activation): Defines {
   return interned(`${type} ${biasAlong} ${activation}`, () => {
     const act = ACTIVATIONS[activation];
@@ -51,6 +51,15 @@ const full = gemmDefines("f32", "col", "gelu");
 export const gemmNaive = defineKernel({
   name: "gemm_naive",
   source: gemm_naive,
+  buffers,
+  params: strided,
+  workgroup: [64, 1, 1],
+  variants: [plain, full],
+});
+
+export const gemmRegister = defineKernel({
+  name: "gemm_register",
+  source: gemm_register,
   buffers,
   params: strided,
   workgroup: [64, 1, 1],
@@ -99,12 +108,17 @@ export const gemmSubgroup = defineKernel({
   ],
 });
 
-/** Grids of the three kernels; `batch` goes to z. */
+/** Grids of the four kernels; `batch` goes to z. */
 export const gemmGrid = {
   naive: (m: number, n: number, batch: number): [number, number, number] => {
     const [x, y] = linearGrid(m * n, 64);
     return [x, y, batch];
   },
+  register: (m: number, n: number, batch: number): [number, number, number] => [
+    Math.ceil(n / 32),
+    Math.ceil(m / 32),
+    batch,
+  ],
   tiled: (m: number, n: number, batch: number): [number, number, number] => [
     Math.ceil(n / 64),
     Math.ceil(m / 64),

@@ -1,16 +1,38 @@
-/** Convolutions on any device: the three products of the portable implicit kernel. */
-import { convImplicit, convImplicitDefines, convImplicitGrid, convSplits } from "@refl/kernels-wgsl";
+/** Convolutions on any device: the three products of the portable implicit kernels. */
+import {
+  convImplicit,
+  convImplicitDefines,
+  convImplicitGrid,
+  convNaive,
+  convNaiveGrid,
+  convRegister,
+  convRegisterGrid,
+  convSplits,
+} from "@refl/kernels-wgsl";
 import { Tensor } from "../tensor.ts";
 import type { ConvGeometry } from "./conv.ts";
 import { copyInto } from "./copy.ts";
 
 type Float = "f32" | "f16";
 
+/** The portable kernels: an element to a thread, a block to a thread, a tile in workgroup memory. */
+export type ImplicitKernel = "naive" | "register" | "shared";
+
+const KERNELS = {
+  naive: { kernel: convNaive, grid: convNaiveGrid },
+  register: { kernel: convRegister, grid: convRegisterGrid },
+  shared: { kernel: convImplicit, grid: convImplicitGrid },
+} as const;
+
+/** What a tuner's measurements of them are of. */
+export const IMPLICIT_TEXTS = [convNaive, convRegister, convImplicit] as const;
+
 /** out = conv(x, weight) + bias. Operands are contiguous. */
 export function implicitForward(
   g: ConvGeometry,
   { x, weight, bias }: { x: Tensor; weight: Tensor; bias: Tensor | null },
   out: Tensor,
+  by: ImplicitKernel = "shared",
 ): void {
   const [kh, kw] = g.kernel;
   const [oh, ow] = g.out;
@@ -50,13 +72,8 @@ export function implicitForward(
     ? [weight.storage, x.storage, bias.storage, out.storage]
     : [weight.storage, x.storage, out.storage];
   const type = x.dtype as Float;
-  x.device.run(
-    convImplicit,
-    convImplicitDefines(type, type, bias !== null),
-    storages,
-    params,
-    convImplicitGrid(m, n, 1),
-  );
+  const { kernel, grid } = KERNELS[by];
+  x.device.run(kernel, convImplicitDefines(type, type, bias !== null), storages, params, grid(m, n, 1));
 }
 
 /** out = dX for stride 1: every pixel sums the windows that covered it. Operands are contiguous. */
@@ -64,6 +81,7 @@ export function implicitInputGrad(
   g: ConvGeometry,
   { gradient, weight }: { gradient: Tensor; weight: Tensor },
   out: Tensor,
+  by: ImplicitKernel = "shared",
 ): void {
   const [kh, kw] = g.kernel;
   const [oh, ow] = g.out;
@@ -101,13 +119,9 @@ export function implicitInputGrad(
     rowC: area,
   };
   const type = gradient.dtype as Float;
-  gradient.device.run(
-    convImplicit,
-    convImplicitDefines(type, type),
-    [weight.storage, gradient.storage, out.storage],
-    params,
-    convImplicitGrid(m, n, 1),
-  );
+  const { kernel, grid } = KERNELS[by];
+  const storages = [weight.storage, gradient.storage, out.storage];
+  gradient.device.run(kernel, convImplicitDefines(type, type), storages, params, grid(m, n, 1));
 }
 
 /** out = dW: the sum over all pixels of all images is cut into parts that are added in order. Operands are contiguous. */
@@ -115,6 +129,7 @@ export function implicitWeightGrad(
   g: ConvGeometry,
   { gradient, x }: { gradient: Tensor; x: Tensor },
   out: Tensor,
+  by: ImplicitKernel = "shared",
 ): void {
   const [kh, kw] = g.kernel;
   const [oh, ow] = g.out;
@@ -154,12 +169,8 @@ export function implicitWeightGrad(
     outerC: kh * kw,
     rowC: n,
   };
-  x.device.run(
-    convImplicit,
-    convImplicitDefines(type, parts.dtype as Float),
-    [gradient.storage, x.storage, parts.storage],
-    params,
-    convImplicitGrid(m, n, splits),
-  );
+  const { kernel, grid } = KERNELS[by];
+  const storages = [gradient.storage, x.storage, parts.storage];
+  x.device.run(kernel, convImplicitDefines(type, parts.dtype as Float), storages, params, grid(m, n, splits));
   if (splits > 1) copyInto(out, { strides: out.strides, offset: 0 }, parts.sum(0));
 }

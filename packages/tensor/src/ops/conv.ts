@@ -1,11 +1,19 @@
 /** Two-dimensional convolution, its input gradient and its weight gradient. */
+import { convPack, convSubgroup, convWeightSubgroup, gemmSubgroup } from "@refl/kernels-wgsl";
 import { isFloat } from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
 import { numel } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
+import { choose } from "../tune/chooser.ts";
 import { gatheredInputGrad } from "./conv-gather.ts";
-import { implicitForward, implicitInputGrad, implicitWeightGrad } from "./conv-implicit.ts";
+import {
+  IMPLICIT_TEXTS,
+  type ImplicitKernel,
+  implicitForward,
+  implicitInputGrad,
+  implicitWeightGrad,
+} from "./conv-implicit.ts";
 import { subgroupForward, subgroupInputGrad, subgroupWeightGrad } from "./conv-subgroup.ts";
 import { contiguous } from "./copy.ts";
 
@@ -51,13 +59,49 @@ function geometry(x: readonly number[], weight: readonly number[], { stride, pad
 const outSize = (size: number, kernel: number, stride: number, padding: number): number =>
   Math.floor((size + 2 * padding - kernel) / stride) + 1;
 
+/** The kernels of a convolution: the portable ones, and what {@link subgroupForward} and its like make of the shape, where that is not the portable one. */
+export type ConvKernel = ImplicitKernel | "subgroup";
+
+/** What a tuner's measurements are of. */
+const TEXTS = [...IMPLICIT_TEXTS, convPack, convSubgroup, convWeightSubgroup, gemmSubgroup];
+
+/** Multiplications up to which the naive kernel is a candidate. */
+const MOST_NAIVE = 2 ** 22;
+
+/** Runs a convolution by its standard kernel, or by the one that the device's chooser prefers. */
+function choosing(
+  device: Tensor["device"],
+  op: keyof ConvAttrs,
+  g: ConvGeometry,
+  dtype: string,
+  run: (kernel: ConvKernel) => void,
+): void {
+  const subgroups = device.capabilities.subgroupSize >= 4;
+  const standard = subgroups ? "subgroup" : "shared";
+  if (!device.chooser) {
+    run(standard);
+    return;
+  }
+  const { batch, cin, cout, kernel, stride, padding, out } = g;
+  const products = batch * cin * cout * kernel[0] * kernel[1] * out[0] * out[1];
+  const candidates: ConvKernel[] = ["register", "shared"];
+  if (products <= MOST_NAIVE) candidates.unshift("naive");
+  if (subgroups) candidates.push("subgroup");
+  const form = `${dtype} ${kernel.join("x")}/${stride.join("x")}+${padding.join("x")}`;
+  const sizes = { batch, cin, cout, h: out[0], w: out[1] };
+  run(choose(device.chooser, { op, form, sizes, standard, candidates, kernels: TEXTS, run }));
+}
+
 export const convForward = {
   conv2d: ([x, weight, bias], attrs) => {
     const g = geometry(x!.shape, weight!.shape, attrs);
     const out = Tensor.empty(x!.device, [g.batch, g.cout, ...g.out], x!.dtype);
     if (numel(out.shape) === 0) return out;
     const operands = { x: contiguous(x!), weight: contiguous(weight!), bias: bias ? contiguous(bias) : null };
-    if (!subgroupForward(g, operands, out)) implicitForward(g, operands, out);
+    choosing(out.device, "conv2d", g, out.dtype, (kernel) => {
+      if (kernel !== "subgroup") implicitForward(g, operands, out, kernel);
+      else if (!subgroupForward(g, operands, out)) implicitForward(g, operands, out);
+    });
     return out;
   },
   conv2dInputGrad: ([gradient, weight], attrs) => {
@@ -68,7 +112,11 @@ export const convForward = {
     const operands = { gradient: contiguous(gradient!), weight: contiguous(weight!) };
     // The implicit product would multiply zeros between the pixels of a strided dY.
     if (g.stride[0] > 1 || g.stride[1] > 1) gatheredInputGrad(g, operands, out);
-    else if (!subgroupInputGrad(g, operands, out)) implicitInputGrad(g, operands, out);
+    else
+      choosing(out.device, "conv2dInputGrad", g, out.dtype, (kernel) => {
+        if (kernel !== "subgroup") implicitInputGrad(g, operands, out, kernel);
+        else if (!subgroupInputGrad(g, operands, out)) implicitInputGrad(g, operands, out);
+      });
     return out;
   },
   conv2dWeightGrad: ([gradient, x], attrs) => {
@@ -78,7 +126,10 @@ export const convForward = {
     if (numel(shape) === 0) return out;
     if (g.batch === 0) return out.fill_(0);
     const operands = { gradient: contiguous(gradient!), x: contiguous(x!) };
-    if (!subgroupWeightGrad(g, operands, out)) implicitWeightGrad(g, operands, out);
+    choosing(out.device, "conv2dWeightGrad", g, out.dtype, (kernel) => {
+      if (kernel !== "subgroup") implicitWeightGrad(g, operands, out, kernel);
+      else if (!subgroupWeightGrad(g, operands, out)) implicitWeightGrad(g, operands, out);
+    });
     return out;
   },
 } satisfies ForwardTable<ConvAttrs>;

@@ -4,12 +4,14 @@ import {
   gemmDefines,
   gemmGrid,
   gemmNaive,
+  gemmRegister,
   gemmSubgroup,
   gemmSubgroupDefines,
   gemmTiled,
 } from "@refl/kernels-wgsl";
 import type { Device } from "../device.ts";
 import type { Storage } from "../pool.ts";
+import { choose } from "../tune/chooser.ts";
 
 /** A matrix in a storage: element (r, c) of batch b lies at `offset + b·batch + r·row + c·col`, in elements. */
 export interface MatrixOperand {
@@ -46,6 +48,18 @@ function storedAs(x: MatrixOperand, rows: number, cols: number): { transposed: b
   return null;
 }
 
+/** The kernels of a product; the subgroup's by the rows of a workgroup. */
+export type GemmKernel = "naive" | "register" | "shared" | "subgroup4" | "subgroup16";
+
+/** What a tuner's measurements are of. */
+const TEXTS = [gemmNaive, gemmRegister, gemmTiled, gemmSubgroup];
+
+/** Multiplications up to which the naive kernel is a candidate: beyond, it is far behind, and slow enough for its trial to be felt. */
+const MOST_NAIVE = 2 ** 22;
+
+/** How a matrix is stored: by rows (n), by columns (t), or with gaps in both (s). */
+const order = (x: MatrixOperand): string => (x.col === 1 ? "n" : x.row === 1 ? "t" : "s");
+
 /** C = act(A B + bias) for every batch. Operands may have any strides; the fast kernel takes those that are aligned to four elements. */
 export function gemm(device: Device, options: GemmOptions): void {
   const { m, n, k, batch = 1, dtype = "f32", a, b, c, bias, activation = "none" } = options;
@@ -78,18 +92,45 @@ export function gemm(device: Device, options: GemmOptions): void {
     rowB: b.row,
     colB: b.col,
   };
-  if (left && right) {
-    const rows = m <= 4 ? 4 : 16;
-    const variant = gemmSubgroupDefines(defines, subgroup, rows, { a: left.transposed, b: right.transposed });
-    device.run(gemmSubgroup, variant, storages, params, gemmGrid.subgroup(m, n, batch, subgroup, rows));
+  const fits = left !== null && right !== null;
+  const thin = m < 8 || n < 8 || m * n < 1024;
+  const standard: GemmKernel = fits ? (m <= 4 ? "subgroup4" : "subgroup16") : thin ? "naive" : "shared";
+  const run = (kernel: GemmKernel): void => {
+    switch (kernel) {
+      case "naive":
+        device.run(gemmNaive, defines, storages, params, gemmGrid.naive(m, n, batch));
+        break;
+      case "register":
+        device.run(gemmRegister, defines, storages, params, gemmGrid.register(m, n, batch));
+        break;
+      case "shared":
+        device.run(gemmTiled, defines, storages, params, gemmGrid.tiled(m, n, batch));
+        break;
+      default: {
+        const rows = kernel === "subgroup4" ? 4 : 16;
+        const transposed = { a: left!.transposed, b: right!.transposed };
+        const variant = gemmSubgroupDefines(defines, subgroup, rows, transposed);
+        device.run(gemmSubgroup, variant, storages, params, gemmGrid.subgroup(m, n, batch, subgroup, rows));
+      }
+    }
+  };
+  if (!device.chooser) {
+    run(standard);
     return;
   }
-  const thin = m < 8 || n < 8 || m * n < 1024;
-  device.run(
-    thin ? gemmNaive : gemmTiled,
-    defines,
-    storages,
-    params,
-    (thin ? gemmGrid.naive : gemmGrid.tiled)(m, n, batch),
+  const candidates: GemmKernel[] = ["register", "shared"];
+  if (thin || batch * m * n * k <= MOST_NAIVE) candidates.unshift("naive");
+  if (fits) candidates.push("subgroup4", "subgroup16");
+  const form = `${dtype} ${order(a)}${order(b)}${fits ? " aligned" : ""}`;
+  run(
+    choose(device.chooser, {
+      op: "matmul",
+      form,
+      sizes: { m, n, k, batch },
+      standard,
+      candidates,
+      kernels: TEXTS,
+      run,
+    }),
   );
 }

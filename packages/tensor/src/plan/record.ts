@@ -85,6 +85,9 @@ class Placeholder implements PooledBuffer {
   }
 }
 
+/** Whether a buffer stands for memory that there is none of yet. */
+export const isPlaceholder = (buffer: PooledBuffer): boolean => buffer instanceof Placeholder;
+
 /** Collects the steps of a function while it runs. Tensors that it makes are placeholders; nothing reaches the device. */
 export class Recording implements StorageOwner {
   readonly plan: string;

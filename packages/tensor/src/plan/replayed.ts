@@ -45,6 +45,8 @@ export interface ReplayedOptions {
 interface Entry<T extends Outputs, O extends Outputs> {
   calls: number;
   plan: Plan<HostTensors<T>, O> | null;
+  /** The chooser's version that the plan's kernels are of. */
+  version: number;
 }
 
 /**
@@ -77,6 +79,13 @@ export class ReplayedFunction<T extends Outputs, V extends Variant, O extends Ou
     if (this.#disposed) throw new DisposedError(`function ${this.#options.label}`);
     this.#forgetEager();
     const entry = this.#entry(data, variant);
+    const version = this.#device.chooser?.version ?? 0;
+    if (entry.version !== version) {
+      // A tuner has found faster kernels since.
+      entry.plan?.dispose();
+      entry.plan = null;
+      entry.version = version;
+    }
     if (!entry.plan && entry.calls++ < (this.#options.eagerCalls ?? 0)) return this.#runEagerly(data, variant);
     if (!entry.plan) {
       this.#makeRoom();
@@ -97,7 +106,7 @@ export class ReplayedFunction<T extends Outputs, V extends Variant, O extends Ou
       const { shape, dtype = "f32" } = data[name]!;
       key += `|${name}:${dtype}[${shape}]`;
     }
-    const entry = this.#entries.get(key) ?? { calls: 0, plan: null };
+    const entry = this.#entries.get(key) ?? { calls: 0, plan: null, version: 0 };
     this.#entries.delete(key);
     this.#entries.set(key, entry);
     return entry;

@@ -18,8 +18,11 @@ function attention(dispatch: Dispatch, overD: number, overV: number): number {
 
 const gemm = (dispatch: Dispatch): number => 2 * values(dispatch, "m", "n", "k") * dispatch.grid[2];
 
+const implicit = (dispatch: Dispatch): number => 2 * values(dispatch, "m", "n", "k");
+
 const COUNTS: Readonly<Record<string, (dispatch: Dispatch) => number>> = {
   gemm_naive: gemm,
+  gemm_register: gemm,
   gemm_tiled: gemm,
   gemm_subgroup: gemm,
   conv_naive: implicit,
@@ -27,11 +30,8 @@ const COUNTS: Readonly<Record<string, (dispatch: Dispatch) => number>> = {
   conv_implicit: implicit,
   conv_subgroup: (d) => 8 * values(d, "m", "n", "k4"),
   conv_weight_subgroup: (d) => 32 * values(d, "m", "n4", "allLines", "width4"),
-const implicit = (dispatch: Dispatch): number => 2 * values(dispatch, "m", "n", "k");
-
   attention: (d) => attention(d, 1, 1),
   attention_backward_query: (d) => attention(d, 2, 1),
-  gemm_register: gemm,
   attention_backward_key: (d) => attention(d, 2, 2),
 };
 

@@ -25,6 +25,7 @@ const COUNTS: Readonly<Record<string, (dispatch: Dispatch) => number>> = {
   gemm_register: gemm,
   gemm_tiled: gemm,
   gemm_subgroup: gemm,
+  gemm_quad: gemm,
   conv_naive: implicit,
   conv_register: implicit,
   conv_implicit: implicit,

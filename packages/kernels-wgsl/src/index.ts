@@ -7,6 +7,7 @@ export * from "./embedding/index.ts";
 export { flopsOf } from "./flops.ts";
 export * from "./kernel.ts";
 export * from "./matmul/index.ts";
+export * from "./matmul/quad.ts";
 export * from "./norm/index.ts";
 export * from "./optimizer/index.ts";
 export * from "./random/index.ts";

@@ -60,6 +60,6 @@ test.for(variants)("%s", ([, { kernel, defines }]) => {
   expect(size.reduce((threads: number, n) => threads * Number(n), 1)).toBeLessThanOrEqual(DEFAULT_LIMITS.threads);
 
   expect(text.includes("enable subgroups;")).toBe(
-    /\bsubgroup[A-Z]\w*\(|\bsubgroup_(?:invocation_id|size)\b/.test(text),
+    /\b(?:subgroup|quad)[A-Z]\w*\(|\bsubgroup_(?:invocation_id|size)\b/.test(text),
   );
 });

@@ -4,6 +4,9 @@ import {
   gemmDefines,
   gemmGrid,
   gemmNaive,
+  gemmQuad,
+  gemmQuadDefines,
+  gemmQuadGrid,
   gemmRegister,
   gemmSubgroup,
   gemmSubgroupDefines,
@@ -49,10 +52,10 @@ function storedAs(x: MatrixOperand, rows: number, cols: number): { transposed: b
 }
 
 /** The kernels of a product; the subgroup's by the rows of a workgroup. */
-export type GemmKernel = "naive" | "register" | "shared" | "subgroup4" | "subgroup16";
+export type GemmKernel = "naive" | "register" | "shared" | "quad" | "subgroup4" | "subgroup16";
 
 /** What a tuner's measurements are of. */
-const TEXTS = [gemmNaive, gemmRegister, gemmTiled, gemmSubgroup];
+const TEXTS = [gemmNaive, gemmRegister, gemmTiled, gemmQuad, gemmSubgroup];
 
 /** Multiplications up to which the naive kernel is a candidate: beyond, it is far behind, and slow enough for its trial to be felt. */
 const MOST_NAIVE = 2 ** 22;
@@ -94,7 +97,8 @@ export function gemm(device: Device, options: GemmOptions): void {
   };
   const fits = left !== null && right !== null;
   const thin = m < 8 || n < 8 || m * n < 1024;
-  const standard: GemmKernel = fits ? (m <= 4 ? "subgroup4" : "subgroup16") : thin ? "naive" : "shared";
+  const quad = fits && subgroup === 4 && device.adapter.software && m > 4 && n > 16;
+  const standard: GemmKernel = fits ? (quad ? "quad" : m <= 4 ? "subgroup4" : "subgroup16") : thin ? "naive" : "shared";
   const run = (kernel: GemmKernel): void => {
     switch (kernel) {
       case "naive":
@@ -106,6 +110,11 @@ export function gemm(device: Device, options: GemmOptions): void {
       case "shared":
         device.run(gemmTiled, defines, storages, params, gemmGrid.tiled(m, n, batch));
         break;
+      case "quad": {
+        const variant = gemmQuadDefines(defines, { a: left!.transposed, b: right!.transposed });
+        device.run(gemmQuad, variant, storages, params, gemmQuadGrid(m, n, batch));
+        break;
+      }
       default: {
         const rows = kernel === "subgroup4" ? 4 : 16;
         const transposed = { a: left!.transposed, b: right!.transposed };
@@ -120,6 +129,7 @@ export function gemm(device: Device, options: GemmOptions): void {
   }
   const candidates: GemmKernel[] = ["register", "shared"];
   if (thin || batch * m * n * k <= MOST_NAIVE) candidates.unshift("naive");
+  if (quad) candidates.push("quad");
   if (fits) candidates.push("subgroup4", "subgroup16");
   const form = `${dtype} ${order(a)}${order(b)}${fits ? " aligned" : ""}`;
   run(

@@ -69,7 +69,7 @@ async function bundleOwn(root, out) {
       format: "esm",
       target: "es2022",
       conditions: ["source"],
-      external: ["webgpu"],
+      external: ["webgpu", "node:*"],
       logLevel: "error",
     });
 }

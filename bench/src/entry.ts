@@ -13,7 +13,7 @@ export interface Entry {
 type Expected = ReturnType<typeof reference>;
 
 /** Largest error over a work's outputs; throws where the engine leaves one out. */
-function worstError(expected: Expected, found: Readonly<Record<string, ArrayLike<number>>>): number {
+export function worstError(expected: Expected, found: Readonly<Record<string, ArrayLike<number>>>): number {
   let worst = 0;
   for (const [name, sample] of Object.entries(expected)) {
     const values = found[name];

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { createDevice } from "@refl/tensor";
-import { nodeHost } from "@refl/tensor/node";
+import { fileTuneStore, nodeHost, tuneFolder } from "@refl/tensor/node";
 import { runExtras } from "./extras.node.ts";
 import { options as parse, save, write } from "./finish.node.ts";
 import { fullDescriptor, recordDevices } from "./intercept.ts";
@@ -24,7 +24,7 @@ async function main(): Promise<void> {
   const host = nodeHost();
   Object.defineProperty(globalThis, "navigator", { value: { gpu: host.gpu, userAgent: "node" }, configurable: true });
   const devices = recordDevices(host.gpu);
-  const device = await createDevice({ host });
+  const device = await createDevice({ host, tune: options.tune, tuneStore: fileTuneStore(tuneFolder()) });
   const versions = JSON.parse(readFileSync(join(PEER_FOLDER, "versions.json"), "utf8")) as Record<string, string>;
   const { software } = device.adapter;
   const bench: BenchHost = {

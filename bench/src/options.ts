@@ -1,4 +1,5 @@
 /** The benchmark's command line. */
+import { TUNE_MODES } from "@refl/tensor";
 import type { MeasureOptions } from "./measure.ts";
 import type { RunOptions } from "./run.ts";
 
@@ -11,6 +12,7 @@ export const USAGE = `pnpm bench [options]
   --size quick|full           full adds the sizes that only a GPU ends in reasonable time (quick)
   --only TEXT                 rows whose name or family holds TEXT
   --peers A,B                 of ${PEER_NAMES.join(", ")}; "none" for this engine alone (all)
+  --tune off|cached|online    which kernels refl takes: the standard ones, those found fastest before, or the fastest of all, measured first (off)
   --rounds N                  timed rounds of each row (7)
   --limit SECONDS             an engine without its first result of a row by then is left out of it (300)
   --json FILE                 where the result goes, with a page .html beside it (bench/results/<host>.json)
@@ -32,7 +34,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   for (let i = 0; i < args.length; i++) {
     const [name, inline] = args[i]!.split(/=(.*)/s, 2) as [string, string | undefined];
     if (name === "--help" || name === "-h") return "help";
-    if (!["--host", "--size", "--only", "--peers", "--rounds", "--limit", "--json", "--torch"].includes(name))
+    if (!["--host", "--size", "--only", "--peers", "--tune", "--rounds", "--limit", "--json", "--torch"].includes(name))
       throw new RangeError(`unknown option ${name}; see --help`);
     const value = inline ?? args[++i];
     if (value === undefined) throw new RangeError(`${name} needs a value`);
@@ -50,6 +52,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
     size: oneOf("--size", values["size"] ?? "quick", ["quick", "full"] as const),
     only: values["only"] ?? null,
     peers,
+    tune: oneOf("--tune", values["tune"] ?? "off", TUNE_MODES),
     measure: { ...DEFAULTS, rounds },
     limitMs: limit * 1000,
     json: values["json"] ?? `bench/results/${host}.json`,

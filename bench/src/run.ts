@@ -1,5 +1,5 @@
 /** Runs the kernel and step rows on one adapter: checks every engine against float64, then times them interleaved. */
-import type { Device } from "@refl/tensor";
+import type { Device, TuneMode } from "@refl/tensor";
 import type { Clock } from "./clock.ts";
 import type { Engine, PeerHost, StartPeer } from "./engines/engine.ts";
 import { startJax } from "./engines/jax.ts";
@@ -8,6 +8,7 @@ import { ours } from "./engines/ours.ts";
 import { startTfjs } from "./engines/tfjs.ts";
 import { startWebgpuTorch } from "./engines/webgpu-torch.ts";
 import { Door } from "./entry.ts";
+import { runLadder, selectLadders } from "./ladder.ts";
 import { type Entrant, type MeasureOptions, measure, type Timing } from "./measure.ts";
 import { measurePeak, type Peak } from "./probe/roofline.ts";
 import { reference } from "./reference/reference.ts";
@@ -27,6 +28,8 @@ export interface RunOptions {
   /** Rows whose name or family holds this; null for all. */
   readonly only: string | null;
   readonly peers: readonly string[];
+  /** How this engine's kernels are chosen; the device is made with it. */
+  readonly tune: TuneMode;
   readonly measure: MeasureOptions;
   /** An engine without its first result of a row by then is left out of it. */
   readonly limitMs: number;
@@ -85,12 +88,17 @@ export async function runRows(
     host: host.name,
     date: host.date(),
     size: options.size,
+    tune: options.tune,
     engines: Object.fromEntries(engines.map(({ name, version }) => [name, version])),
     peak,
     rows,
     facts,
     geomean: overallGeomean(rows),
   });
+  for (const spec of selectLadders(options.only)) {
+    rows.push(...(await runLadder(spec, device, host, options.measure)));
+    await onRow(result());
+  }
   for (const spec of selectRows(options.size, options.only)) {
     const row = await runRow(spec, engines, door, host, options.measure, peak);
     rows.push(row);
@@ -126,6 +134,7 @@ async function runRow(
     }
   }
   const timings = await measure(entrants, host.clock, options);
+  const kernels = await kernelsOf(entrants);
   for (const [i, { engine, program }] of entrants.entries()) {
     try {
       await program.dispose();
@@ -135,12 +144,23 @@ async function runRow(
     const timing = timings[i]!;
     if (timing instanceof Error) notes[engine.name] = message(timing);
   }
-  return toRow(spec, entrants, timings, { notes, errors, peak, threads: host.clock.threads });
+  return toRow(spec, entrants, timings, { notes, errors, kernels, peak, threads: host.clock.threads });
+}
+
+/** What this engine's iteration runs; nothing where that cannot be told. */
+async function kernelsOf(entrants: readonly Entrant[]): Promise<readonly string[]> {
+  try {
+    return (await entrants.find(({ engine }) => engine.name === "refl")?.program.kernels?.()) ?? [];
+  } catch {
+    // An iteration that fails has failed in its timing too, which tells why.
+    return [];
+  }
 }
 
 interface RowParts {
   readonly notes: Record<string, string>;
   readonly errors: Record<string, number>;
+  readonly kernels: readonly string[];
   readonly peak: Peak;
   readonly threads: number;
 }
@@ -151,7 +171,7 @@ function toRow(
   timings: readonly (Timing | Error)[],
   parts: RowParts,
 ): Row {
-  const { notes, errors, peak, threads } = parts;
+  const { notes, errors, kernels, peak, threads } = parts;
   const wall: Record<string, number> = {};
   const madMs: Record<string, number> = {};
   const cpuMs: Record<string, number> = {};
@@ -184,6 +204,7 @@ function toRow(
     ...(onCpu && { cpuMs, cpuMadMs }),
     ...(refl !== undefined && { roofline: least / seconds }),
     ...(refl !== undefined && work > 0 && { gflops: work / seconds / 1e9 }),
+    ...(kernels.length > 0 && { kernels }),
     ...(Object.keys(notes).length > 0 && { notes }),
   };
   return { ...row, ratio: fastestPeer(row)?.ratio ?? null };

@@ -24,7 +24,7 @@ export async function runOnWeb({ name, base, modules, options }: WebRun, log: (l
   // Threads that come after this question are the driver's.
   await ask();
   const devices = recordDevices(gpu);
-  const device = await createDevice();
+  const device = await createDevice({ tune: options.tune });
   const versions = JSON.parse(new TextDecoder().decode(await bytes("versions.json"))) as Record<string, string>;
   let sent = Promise.resolve();
   const send = (result: BenchResult): Promise<void> => {

@@ -1,5 +1,6 @@
 /** The command line and the choice of rows. */
 import { expect, it } from "vitest";
+import { LADDERS, selectLadders } from "../src/ladder.ts";
 import { parseOptions, USAGE } from "../src/options.ts";
 import { ROWS, selectRows } from "../src/rows.ts";
 
@@ -12,6 +13,8 @@ it("has defaults for all, and takes values after a space or an equals sign", () 
     json: "bench/results/deno.json",
   });
   expect(parseOptions(["--peers", "none", "--limit", "2.5"])).toMatchObject({ peers: [], limitMs: 2500 });
+  expect(parseOptions([])).toMatchObject({ tune: "off" });
+  expect(parseOptions(["--tune=online"])).toMatchObject({ tune: "online" });
   expect(parseOptions(["--help"])).toBe("help");
   for (const [, option] of USAGE.matchAll(/^ {2}(--\w+)/gm)) expect(() => parseOptions([option!])).toThrow(/needs a/);
 });
@@ -20,6 +23,7 @@ it("refuses what it does not know, naming what fits", () => {
   expect(() => parseOptions(["--hosts", "x"])).toThrow(/unknown option --hosts/);
   expect(() => parseOptions(["--host", "firefox"])).toThrow(/node, chromium, deno/);
   expect(() => parseOptions(["--peers", "torch"])).toThrow(/jax-js/);
+  expect(() => parseOptions(["--tune", "on"])).toThrow(/off, cached, online/);
   expect(() => parseOptions(["--rounds", "0"])).toThrow(/positive/);
   expect(() => parseOptions(["--limit", "soon"])).toThrow(/positive number of seconds/);
 });
@@ -30,4 +34,11 @@ it("selects rows by family or name", () => {
   expect(selectRows("full", null)).toHaveLength(ROWS.length);
   expect(selectRows("quick", null).length).toBeLessThan(ROWS.length);
   expect(new Set(ROWS.map(({ name }) => name)).size).toBe(ROWS.length);
+});
+
+it("selects ladders by name, each of a row that there is", () => {
+  expect(selectLadders(null)).toEqual(LADDERS);
+  expect(selectLadders("ladder")).toEqual(LADDERS);
+  expect(selectLadders("ladder: conv").map(({ op }) => op)).toEqual(["conv2d", "conv2dInputGrad", "conv2dWeightGrad"]);
+  for (const { row } of LADDERS) expect(ROWS).toContain(row);
 });

@@ -108,3 +108,14 @@ it("adds PyTorch's times to the rows that it ran", () => {
   expect(tableCells(merged)[0]!.at(-1)).toBe("PyTorch cpu");
   expect(renderHtml(merged)).toContain("PyTorch cpu 0.500 ms");
 });
+
+it("tells a rung's share of the best and the kernels of a row, where there are any", () => {
+  const rung = row({ name: "ladder: matmul, shared", peersMs: {}, ratio: null, gflops: 5, ofBest: 0.25 });
+  const explained = row({ kernels: ["gemm_subgroup", "copy_flat"] });
+  const cells = tableCells(result([rung, explained]));
+  expect(cells[0]!.slice(-2)).toEqual(["of the best", "kernels"]);
+  expect(cells[1]!.slice(-2)).toEqual(["25 %", "–"]);
+  expect(cells[2]!.slice(-2)).toEqual(["–", "gemm_subgroup, copy_flat"]);
+  expect(renderHtml(result([rung, explained]))).toContain("25 % of the best");
+  expect(renderText({ ...result([row({})]), tune: "online" })).toContain("kernels of refl: online");
+});

@@ -7,6 +7,8 @@ export interface Program {
   run(): void | Promise<void>;
   /** Runs once and reads the outputs, by the names of `outputShapes` and in the canonical layout (NCHW, row-major). Called once, before `run`. */
   read(): Promise<Record<string, ArrayLike<number>>>;
+  /** The kernels that an iteration runs, by their share of its time: those of at least a tenth. Called after all runs. */
+  kernels?(): Promise<readonly string[]>;
   dispose(): void | Promise<void>;
 }
 

@@ -29,12 +29,29 @@ export function ours(device: Device, version: string): Engine {
     name: "refl",
     version,
     sync: () => device.sync(),
-    prepare: async (work, inputs) => prepare(device, work, inputs),
+    prepare: async (work, inputs) => {
+      if (device.tuner?.mode === "online") {
+        // Measured on a program of its own, since a step changes its state.
+        const trial = prepare(device, work, inputs);
+        await trial.run();
+        await device.settleTuning();
+        await trial.dispose();
+      }
+      const program = prepare(device, work, inputs);
+      return device.capabilities.timestamps ? { ...program, kernels: () => kernelsOf(device, program) } : program;
+    },
     dispose: () => {},
   };
 }
 
-function prepare(device: Device, work: Work, inputs: Record<string, HostArray>): Program {
+async function kernelsOf(device: Device, program: Program): Promise<string[]> {
+  const times = await device.profile(() => program.run());
+  const whole = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  return times.filter(({ milliseconds }) => milliseconds >= whole / 10).map(({ name }) => name);
+}
+
+/** A work on this engine. */
+export function prepare(device: Device, work: Work, inputs: Record<string, HostArray>): Program {
   const placed: Tensors = {};
   for (const [name, { data, shape }] of Object.entries(inputs)) placed[name] = keep(tensor(device, data, [...shape]));
   if (work.op === "mlp") return mlp(work, placed);

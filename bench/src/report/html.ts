@@ -43,6 +43,8 @@ function rowHtml(row: Row): string {
   const facts = [
     row.gflops === undefined ? "" : `${figure(row.gflops)} GFLOP/s`,
     row.roofline === undefined ? "" : `${(100 * row.roofline).toFixed(0)} % of the roofline`,
+    row.ofBest === undefined ? "" : `${(100 * row.ofBest).toFixed(0)} % of the best`,
+    row.kernels?.join(", ") ?? "",
     ...Object.entries(row.torchMs ?? {}).map(([name, ms]) => `PyTorch ${name} ${figure(ms)} ms`),
     ...Object.entries(row.notes ?? {}).map(([name, note]) => `${name}: ${note}`),
   ].filter(Boolean);

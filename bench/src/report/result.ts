@@ -27,6 +27,10 @@ export interface Row {
   readonly roofline?: number;
   /** Of products and convolutions: 10⁹ floating-point operations a second (on a software adapter, of CPU seconds × its threads). */
   readonly gflops?: number;
+  /** This engine's kernels of at least a tenth of the time, the longest first. */
+  readonly kernels?: readonly string[];
+  /** Of a rung: its GFLOP/s over those of the ladder's fastest. */
+  readonly ofBest?: number;
   /** PyTorch's milliseconds for the same shapes, by device, from another process. */
   readonly torchMs?: Readonly<Record<string, number>>;
   /** Why an engine has no time here, by engine. */
@@ -48,6 +52,8 @@ export interface BenchResult {
   /** ISO 8601. */
   readonly date: string;
   readonly size: "quick" | "full";
+  /** How this engine's kernels were chosen. */
+  readonly tune?: "off" | "cached" | "online";
   /** Engines and their versions. */
   readonly engines: Readonly<Record<string, string>>;
   /** What this adapter reached in probe kernels. */

@@ -11,6 +11,8 @@ export function figure(value: number | null | undefined): string {
 
 const ratio = (value: number | null): string => (value === null ? "–" : `${value.toFixed(2)}×`);
 
+const percent = (share: number | undefined): string => (share === undefined ? "–" : `${(100 * share).toFixed(0)} %`);
+
 function spread(row: Row, name: string): string {
   const value = compared(row, name);
   if (value === undefined) return "–";
@@ -32,6 +34,8 @@ function columnsOf(result: BenchResult): { peers: string[]; torch: string[] } {
 export function tableCells(result: BenchResult): string[][] {
   const { peers, torch } = columnsOf(result);
   const cpu = result.rows.some((row) => row.cpuMs);
+  const ladders = result.rows.some((row) => row.ofBest !== undefined);
+  const explained = result.rows.some((row) => row.kernels);
   const head = [
     cpu ? "row (CPU ms of the driver)" : "row (ms)",
     "refl",
@@ -41,7 +45,9 @@ export function tableCells(result: BenchResult): string[][] {
     ...(cpu ? ["refl wall"] : []),
     "GFLOP/s",
     "roofline",
+    ...(ladders ? ["of the best"] : []),
     ...torch.map((name) => `PyTorch ${name}`),
+    ...(explained ? ["kernels"] : []),
   ];
   const body = result.rows.map((row) => {
     const best = fastestPeer(row);
@@ -53,8 +59,10 @@ export function tableCells(result: BenchResult): string[][] {
       ratio(row.ratio),
       ...(cpu ? [figure(row.oursMs)] : []),
       figure(row.gflops),
-      row.roofline === undefined ? "–" : `${(100 * row.roofline).toFixed(0)} %`,
+      percent(row.roofline),
+      ...(ladders ? [percent(row.ofBest)] : []),
       ...torch.map((name) => figure(row.torchMs?.[name])),
+      ...(explained ? [row.kernels?.join(", ") ?? "–"] : []),
     ];
   });
   return [head, ...body];
@@ -78,6 +86,7 @@ export function renderText(result: BenchResult): string {
       .map(([name, version]) => `${name} ${version}`.trim())
       .join(", "),
   ];
+  if (result.tune && result.tune !== "off") lines.push(`kernels of refl: ${result.tune}`);
   if (result.peak)
     lines.push(`measured peak: ${figure(result.peak.gflops)} GFLOP/s, ${figure(result.peak.gbytes)} GB/s`);
   lines.push("", alignCells(tableCells(result)), "");

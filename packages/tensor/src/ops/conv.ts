@@ -65,7 +65,7 @@ export type ConvKernel = ImplicitKernel | "subgroup";
 /** What a tuner's measurements are of. */
 const TEXTS = [...IMPLICIT_TEXTS, convPack, convSubgroup, convWeightSubgroup, gemmSubgroup];
 
-/** Multiplications up to which the naive kernel is a candidate. */
+/** Multiplications up to which a tuner tries the naive kernel. */
 const MOST_NAIVE = 2 ** 22;
 
 /** Runs a convolution by its standard kernel, or by the one that the device's chooser prefers. */
@@ -85,11 +85,12 @@ function choosing(
   const { batch, cin, cout, kernel, stride, padding, out } = g;
   const products = batch * cin * cout * kernel[0] * kernel[1] * out[0] * out[1];
   const candidates: ConvKernel[] = ["register", "shared"];
-  if (products <= MOST_NAIVE) candidates.unshift("naive");
+  const slow: ConvKernel[] = [];
+  (products <= MOST_NAIVE ? candidates : slow).unshift("naive");
   if (subgroups) candidates.push("subgroup");
   const form = `${dtype} ${kernel.join("x")}/${stride.join("x")}+${padding.join("x")}`;
   const sizes = { batch, cin, cout, h: out[0], w: out[1] };
-  run(choose(device.chooser, { op, form, sizes, standard, candidates, kernels: TEXTS, run }));
+  run(choose(device.chooser, { op, form, sizes, standard, candidates, slow, kernels: TEXTS, run }));
 }
 
 export const convForward = {

@@ -57,7 +57,7 @@ export type GemmKernel = "naive" | "register" | "shared" | "quad" | "subgroup4" 
 /** What a tuner's measurements are of. */
 const TEXTS = [gemmNaive, gemmRegister, gemmTiled, gemmQuad, gemmSubgroup];
 
-/** Multiplications up to which the naive kernel is a candidate: beyond, it is far behind, and slow enough for its trial to be felt. */
+/** Multiplications up to which a tuner tries the naive kernel: beyond, it is far behind, and slow enough for its trial to be felt. */
 const MOST_NAIVE = 2 ** 22;
 
 /** How a matrix is stored: by rows (n), by columns (t), or with gaps in both (s). */
@@ -128,7 +128,8 @@ export function gemm(device: Device, options: GemmOptions): void {
     return;
   }
   const candidates: GemmKernel[] = ["register", "shared"];
-  if (thin || batch * m * n * k <= MOST_NAIVE) candidates.unshift("naive");
+  const slow: GemmKernel[] = [];
+  (thin || batch * m * n * k <= MOST_NAIVE ? candidates : slow).unshift("naive");
   if (quad) candidates.push("quad");
   if (fits) candidates.push("subgroup4", "subgroup16");
   const form = `${dtype} ${order(a)}${order(b)}${fits ? " aligned" : ""}`;
@@ -139,6 +140,7 @@ export function gemm(device: Device, options: GemmOptions): void {
       sizes: { m, n, k, batch },
       standard,
       candidates,
+      slow,
       kernels: TEXTS,
       run,
     }),

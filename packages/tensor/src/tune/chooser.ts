@@ -12,6 +12,8 @@ export interface KernelChoice<Name extends string = string> {
   readonly standard: Name;
   /** All that take these operands on this device, the standard one among them. */
   readonly candidates: readonly Name[];
+  /** Further ones that take them too, but are so far behind that no tuner should spend time on them. */
+  readonly slow?: readonly Name[];
   /** Texts of the kernels: what was learnt of others is not believed. */
   readonly kernels: readonly { readonly source: string }[];
   /** Encodes the work by one of them. Called any number of times: each call writes the whole result. */
@@ -42,12 +44,13 @@ export class FixedChooser implements KernelChooser {
   }
 
   /** Throws `RangeError` where the named kernel does not take the operands. */
-  choose({ op, form, sizes, candidates, standard }: KernelChoice): string {
+  choose({ op, form, sizes, candidates, slow = [], standard }: KernelChoice): string {
     const name = this.#names[op];
     if (name === undefined) return standard;
-    if (candidates.includes(name)) return name;
+    const fitting = [...slow, ...candidates];
+    if (fitting.includes(name)) return name;
     throw new RangeError(
-      `${op}: the kernel "${name}" does not take ${form} with ${JSON.stringify(sizes)} on this device; ${candidates.join(", ")} do`,
+      `${op}: the kernel "${name}" does not take ${form} with ${JSON.stringify(sizes)} on this device; ${fitting.join(", ")} do`,
     );
   }
 }

@@ -1,8 +1,14 @@
 /** A tuner's tables as JSON files of a folder, for Node and Deno. */
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import type { TuneStore } from "./store.ts";
+
+/** Where tables are kept unless a caller knows better: `refl/kernels` in the user's cache folder. */
+export function tuneFolder(): string {
+  return join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "refl", "kernels");
+}
 
 let saves = 0;
 

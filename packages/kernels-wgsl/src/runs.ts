@@ -4,8 +4,9 @@ import type { Defines } from "./kernel.ts";
 /** Elements of a run: four where the last axis divides into fours, else one. */
 export const runLength = (shape: readonly number[]): 1 | 4 => (shape.length && shape.at(-1)! % 4 === 0 ? 4 : 1);
 
-/** Defines of a strided kernel for merged axes `shape`. */
-export const runDefines = (shape: readonly number[]): Defines => ({ PER: runLength(shape), HIGH: shape.length > 4 });
+/** Defines of a strided kernel for merged axes `shape`. With more than four axes the length of a run is a parameter: such copies are few. */
+export const runDefines = (shape: readonly number[]): Defines =>
+  shape.length > 4 ? { PER: "p.per", HIGH: true } : { PER: `${runLength(shape)}u`, HIGH: false };
 
 /** Axes and strides counted in runs, in the two halves that parameters have, and the steps within a run. */
 export function cutIntoRuns(shape: readonly number[], strides: readonly (readonly number[])[]) {
@@ -18,6 +19,7 @@ export function cutIntoRuns(shape: readonly number[], strides: readonly (readonl
     shape: halves(sizes),
     strides: steps.map(halves),
     inner: strides.map((list) => (per === 1 ? 0 : list[last]!)),
+    per,
     runs: sizes.reduce((a, b) => a * b, 1),
     rank: shape.length,
   };

@@ -34,7 +34,16 @@ export { type Conv2dOptions, conv2d } from "./ops/conv.ts";
 export type { CopyAttrs } from "./ops/copy.ts";
 export { cast, cat, copyInto, pad, stack } from "./ops/copy.ts";
 export type { ElementwiseAttrs } from "./ops/elementwise.ts";
-export { binary, binaryLeft, clamp, fullLike, type ScalarAttrs, unary, where } from "./ops/elementwise.ts";
+export {
+  binary,
+  binaryLeft,
+  clamp,
+  clampBackward,
+  fullLike,
+  type ScalarAttrs,
+  unary,
+  where,
+} from "./ops/elementwise.ts";
 export type { EmbeddingAttrs } from "./ops/embedding.ts";
 export { embedding } from "./ops/embedding.ts";
 export type { MatmulAttrs } from "./ops/matmul.ts";

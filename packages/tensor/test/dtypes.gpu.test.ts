@@ -49,7 +49,7 @@ for (const [name, op] of Object.entries(elementwiseOps)) {
       }
       const wrap = (x: number): number => (dtype === "u32" ? x >>> 0 : x);
       const [x, y, z] = [0, 1, 2].map((k) => operands[k] ?? [0, 0, 0, 0, 0]);
-      const expected = x!.map((v, i) => wrap(op.reference(v, y![i]!, z![i]!)));
+      const expected = x!.map((v, i) => wrap(op.reference(v, y![i]!, z![i]!, 0)));
       expect(Array.from(await run().data(), (v) => v + 0)).toEqual(expected.map((v) => v + 0));
     });
   }

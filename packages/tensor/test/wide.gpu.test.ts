@@ -70,7 +70,7 @@ test("the wide embedding kernels give the bits of the narrow ones, long chains i
   const first = g.slice(1, 0, part);
   narrowG.slice(0, 0, count).copy_(first);
   const gradient = (from: Tensor, by: Tensor): Tensor => apply("embeddingBackward", [from, by], { rows });
-  expect(kernelsOf(() => gradient(g, ids))).toEqual(["fill", "fill", "embedding_link_wide", "embedding_scatter_wide"]);
+  expect(kernelsOf(() => gradient(g, ids))).toEqual(["fill_wide", "fill_wide", "embedding_link_wide", "embedding_scatter_wide"]);
   const wide = gradient(g, ids);
   const narrow = gradient(narrowG, longer);
   const found = (await wide.data()) as Float32Array;

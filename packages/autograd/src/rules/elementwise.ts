@@ -1,6 +1,6 @@
 /** Backward rules of elementwise ops. Scalar operands carry no gradient. */
 import type { ElementwiseAttrs, ScalarAttrs } from "@refl/tensor";
-import { binary, type Tensor, where, zerosLike } from "@refl/tensor";
+import { binary, clampBackward, type Tensor, where, zerosLike } from "@refl/tensor";
 import { type BackwardContext, type Rule, type RuleTable, sumTo } from "../tape.ts";
 
 type Context = BackwardContext<ScalarAttrs>;
@@ -142,15 +142,13 @@ export const elementwiseRules = {
   quickGelu: unaryRule("input", (g, x) => binary("quickGeluBackward", g, x)),
   relu: unaryRule("input", (g, x) => binary("reluBackward", g, x)),
   softplus: unaryRule("input", (g, x) => binary("softplusBackward", g, x)),
-  // 0 at the bounds themselves, as PyTorch 2.15's; older versions have 1 there.
-  clamp: unaryRule("input", (g, x, { attrs }) =>
-    g.mul(x.gt(attrs.scalar!).to(g.dtype)).mul(x.lt(attrs.scalar2!).to(g.dtype)),
-  ),
+  clamp: unaryRule("input", (g, x, { attrs }) => clampBackward(g, x, attrs.scalar!, attrs.scalar2!)),
   sigmoidBackward: null,
   tanhBackward: null,
   siluBackward: null,
   geluBackward: null,
   quickGeluBackward: null,
   reluBackward: null,
+  clampBackward: null,
   softplusBackward: null,
 } satisfies RuleTable<ElementwiseAttrs>;

@@ -5,13 +5,13 @@
 // Rows are read and written in loops whose bounds are parameters, so that no compiler unrolls them: on software adapters a site that touches
 // storage takes 10 ms to compile. In the loop over the keys that costs half the speed,
 // and is done there only for heads above 64 on software adapters (ROLLED).
+// Whether keys are hidden by a mask or by their place are parameters, so that all kinds of attention of one head size are one pipeline; without a mask
+// any buffer is bound in its place and not read.
 // p.at* = strides of batch, head and token and the offset, in vec4s. lse keeps the natural log-sum-exp of each query, huge where no key is shown.
 @group(0) @binding($next) var<storage, read> q: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> v: array<vec4<$T>>;
-//#if MASK
 @group(0) @binding($next) var<storage, read> mask: array<u32>;
-//#endif
 @group(0) @binding($next) var<storage, read_write> o: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read_write> lse: array<f32>;
 @group(0) @binding($next) var<uniform> p: Params;
@@ -34,6 +34,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
     return;
   }
 //#endif
+  // The last key that the first query sees; past all keys where it sees all.
+  let last = first + select(p.keys, 0u, p.causal != 0u);
   let baseQ = p.atQ.w + batch * p.atQ.x + head * p.atQ.y;
   let baseK = p.atK.w + batch * p.atK.x + head * p.atK.y;
   let baseV = p.atV.w + batch * p.atV.x + head * p.atV.y;
@@ -54,11 +56,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   var o${i}_$c = vec4<f32>();
 //#end
 //#end
-//#if CAUSAL
-  let end = min(p.keys, (wid.x + 1u) * ${WG * ROWS}u);
-//#else
-  let end = p.keys;
-//#endif
+  let end = select(p.keys, min(p.keys, (wid.x + 1u) * ${WG * ROWS}u), p.causal != 0u);
 //#if ROLLED
   var ks: array<vec4<f32>, ${FETCHED * D4}>;
   var vs: array<vec4<f32>, ${FETCHED * V4}>;
@@ -87,9 +85,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
     let value$c = vec4<f32>(v[baseV + mine * p.atV.z + ${c}u]);
 //#end
 //#endif
-//#if MASK
-    let shown = mask[p.atMask + batch * p.keys + mine];
-//#endif
+    let shown = tile + lid < p.keys && (p.masked == 0u || mask[p.atMask + batch * p.keys + mine] != 0u);
     let inside = min(end - tile, ${WG}u);
     for (var s = 0u; s < inside; s += ${KEYS}u) {
       let j = tile + s;
@@ -108,19 +104,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#endif
 //#endif
 //#repeat u KEYS
-      var on$u = j + ${u}u < p.keys;
 //#if SUBGROUP
-//#if MASK
-      on$u = on$u && subgroupShuffle(shown, s + ${u}u) != 0u;
-//#endif
+      let on$u = subgroupShuffle(u32(shown), s + ${u}u) != 0u;
 //#repeat c D4
       let k${u}_$c = subgroupShuffle(k$c, s + ${u}u);
 //#end
 //#else
       let j$u = min(j + ${u}u, p.keys - 1u);
-//#if MASK
-      on$u = on$u && mask[p.atMask + batch * p.keys + j$u] != 0u;
-//#endif
+      let on$u = j + ${u}u < p.keys && (p.masked == 0u || mask[p.atMask + batch * p.keys + j$u] != 0u);
 //#repeat c D4
 //#if ROLLED
       let k${u}_$c = ks[${u * D4 + c}];
@@ -136,11 +127,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#repeat c D4
       s${i}_$u += dot(q${i}_$c, k${u}_$c);
 //#end
-//#if CAUSAL
-      s${i}_$u = select(HIDDEN, s${i}_$u, on$u && j + ${u}u <= first + ${i}u);
-//#else
-      s${i}_$u = select(HIDDEN, s${i}_$u, on$u);
-//#endif
+      s${i}_$u = select(HIDDEN, s${i}_$u, on$u && j + ${u}u <= last + ${i}u);
 //#end
       var top$i = m$i;
 //#repeat u KEYS

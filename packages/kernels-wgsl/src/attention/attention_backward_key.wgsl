@@ -5,9 +5,7 @@
 @group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> v: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> stats: array<f32>;
-//#if MASK
 @group(0) @binding($next) var<storage, read> mask: array<u32>;
-//#endif
 @group(0) @binding($next) var<storage, read_write> dk: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read_write> dv: array<vec4<$T>>;
 @group(0) @binding($next) var<uniform> p: Params;
@@ -26,6 +24,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
     return;
   }
 //#endif
+  // Added to a query's place, it sees all keys.
+  let ahead = select(p.keys, 0u, p.causal != 0u);
   let baseG = p.atG.w + batch * p.atG.x + head * p.atG.y;
   let baseQ = p.atQ.w + batch * p.atQ.x + head * p.atQ.y;
   let baseK = p.atK.w + batch * p.atK.x + head * p.atK.y;
@@ -42,9 +42,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
     }
   }
 //#repeat i ROWS
-//#if MASK
-  let shown$i = mask[p.atMask + batch * p.keys + min(first + ${i}u, p.keys - 1u)] != 0u;
-//#endif
+  let shown$i = p.masked == 0u || mask[p.atMask + batch * p.keys + min(first + ${i}u, p.keys - 1u)] != 0u;
 //#repeat c D4
   let k${i}_$c = rows[${i * D4 + c}] * (p.scale * 1.44269504);
   var dk${i}_$c = vec4<f32>();
@@ -54,11 +52,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   var dv${i}_$c = vec4<f32>();
 //#end
 //#end
-//#if CAUSAL
-  let begin = min(wid.x * ${WG * ROWS}u, p.queries);
-//#else
-  let begin = 0u;
-//#endif
+  let begin = select(0u, min(wid.x * ${WG * ROWS}u, p.queries), p.causal != 0u);
 //#if ROLLED
   var qs: array<vec4<f32>, ${FETCHED * D4}>;
   var gs: array<vec4<f32>, ${FETCHED * V4}>;
@@ -147,14 +141,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#repeat c V4
       t${i}_$u += dot(v${i}_$c, g${u}_$c);
 //#end
-      var on${i}_$u = on$u;
-//#if CAUSAL
-      on${i}_$u = on${i}_$u && first + ${i}u <= j + ${u}u;
-//#endif
-//#if MASK
-      on${i}_$u = on${i}_$u && shown$i;
-//#endif
-      let e${i}_$u = select(0.0, exp2(s${i}_$u), on${i}_$u);
+      let e${i}_$u = select(0.0, exp2(s${i}_$u), on$u && shown$i && first + ${i}u <= j + ${u}u + ahead);
       t${i}_$u *= e${i}_$u;
 //#end
 //#repeat c D4

@@ -7,9 +7,7 @@
 @group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> v: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> o: array<vec4<$T>>;
-//#if MASK
 @group(0) @binding($next) var<storage, read> mask: array<u32>;
-//#endif
 @group(0) @binding($next) var<storage, read_write> dq: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read_write> stats: array<f32>;
 @group(0) @binding($next) var<uniform> p: Params;
@@ -28,6 +26,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
     return;
   }
 //#endif
+  let last = first + select(p.keys, 0u, p.causal != 0u);
   let baseG = p.atG.w + batch * p.atG.x + head * p.atG.y;
   let baseQ = p.atQ.w + batch * p.atQ.x + head * p.atQ.y;
   let baseK = p.atK.w + batch * p.atK.x + head * p.atK.y;
@@ -60,11 +59,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let g${i}_$c = slopes[${i * V4 + c}] * p.scale;
 //#end
 //#end
-//#if CAUSAL
-  let end = min(p.keys, (wid.x + 1u) * ${WG * ROWS}u);
-//#else
-  let end = p.keys;
-//#endif
+  let end = select(p.keys, min(p.keys, (wid.x + 1u) * ${WG * ROWS}u), p.causal != 0u);
 //#if ROLLED
   var ks: array<vec4<f32>, ${FETCHED * D4}>;
   var vs: array<vec4<f32>, ${FETCHED * V4}>;
@@ -93,9 +88,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
     let v$c = vec4<f32>(v[baseV + mine * p.atV.z + ${c}u]);
 //#end
 //#endif
-//#if MASK
-    let shown = mask[p.atMask + batch * p.keys + mine];
-//#endif
+    let shown = tile + lid < p.keys && (p.masked == 0u || mask[p.atMask + batch * p.keys + mine] != 0u);
     let inside = min(end - tile, ${WG}u);
     for (var s = 0u; s < inside; s += 2u) {
       let j = tile + s;
@@ -114,11 +107,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#endif
 //#endif
 //#repeat u 2
-      var on$u = j + ${u}u < p.keys;
 //#if SUBGROUP
-//#if MASK
-      on$u = on$u && subgroupShuffle(shown, s + ${u}u) != 0u;
-//#endif
+      let on$u = subgroupShuffle(u32(shown), s + ${u}u) != 0u;
 //#repeat c D4
       let k${u}_$c = subgroupShuffle(k$c, s + ${u}u);
 //#end
@@ -127,9 +117,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#end
 //#else
       let j$u = min(j + ${u}u, p.keys - 1u);
-//#if MASK
-      on$u = on$u && mask[p.atMask + batch * p.keys + j$u] != 0u;
-//#endif
+      let on$u = j + ${u}u < p.keys && (p.masked == 0u || mask[p.atMask + batch * p.keys + j$u] != 0u);
 //#repeat c D4
 //#if ROLLED
       let k${u}_$c = ks[${u * D4 + c}];
@@ -156,11 +144,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#repeat c V4
       t${i}_$u += dot(g${i}_$c, v${u}_$c);
 //#end
-//#if CAUSAL
-      let e${i}_$u = select(0.0, exp2(s${i}_$u) * t${i}_$u, on$u && j + ${u}u <= first + ${i}u);
-//#else
-      let e${i}_$u = select(0.0, exp2(s${i}_$u) * t${i}_$u, on$u);
-//#endif
+      let e${i}_$u = select(0.0, exp2(s${i}_$u) * t${i}_$u, on$u && j + ${u}u <= last + ${i}u);
 //#end
 //#repeat c D4
       d${i}_$c += e${i}_0 * k0_$c + e${i}_1 * k1_$c;

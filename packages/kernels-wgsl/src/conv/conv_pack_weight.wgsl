@@ -1,5 +1,5 @@
 // Lays weights out as [rows, window, 4 * groups] for the products over channels-last images: element (r, t, c) is w[r * rowStep + c * channelStep + t],
-// the window turned round with FLIP, zeros in the channels that fill up the last vec4. Rows are output channels going forward; for dX they are
+// the window walked from element `start` in steps of `turn` (-1 turns it round), zeros in the channels that fill up the last vec4. Rows are output channels going forward; for dX they are
 // input channels. A thread writes one row and channel group, all of its window.
 @group(0) @binding($next) var<storage, read> w: array<$T>;
 @group(0) @binding($next) var<storage, read_write> o: array<vec4<$T>>;
@@ -18,11 +18,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let step = p.channelStep;
   let base = p.offset + row * p.rowStep + g * 4u * p.channelStep;
   for (var t = 0u; t < p.window; t++) {
-//#if FLIP
-    let at = base + p.window - 1u - t;
-//#else
-    let at = base + t;
-//#endif
+    let at = base + p.start + t * p.turn;
     let value = vec4<$T>(w[at], w[at + min(1u, last) * step], w[at + min(2u, last) * step], w[at + last * step]);
     o[(row * p.window + t) * p.groups + g] = select(value, vec4<$T>(), vec4<u32>(0u, 1u, 2u, 3u) > vec4<u32>(last));
   }

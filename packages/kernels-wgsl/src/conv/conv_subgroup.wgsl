@@ -5,9 +5,7 @@
 // pixels, so that a lane's pixels are neighbours in the result.
 @group(0) @binding($next) var<storage, read> w: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> x: array<vec4<$T>>;
-//#if BIAS
 @group(0) @binding($next) var<storage, read> bias: array<$T>;
-//#endif
 //#if VEC4
 @group(0) @binding($next) var<storage, read_write> c: array<vec4<$T>>;
 //#else
@@ -64,6 +62,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
     ix2 += advance;
     ix3 += advance;
   }
+  // The bias as in gemm_subgroup.wgsl.
+//#repeat q QUADS
+  var own$q = 0.0;
+//#end
+  if (p.biased != 0u) {
+//#repeat q QUADS
+    own$q = f32(bias[p.offsetBias + min(row0 + ${q}u * ${SG}u + lane, p.m - 1u)]);
+//#end
+  }
+//#repeat r ROWS
+  let value$r = acc$r + vec4<f32>(subgroupBroadcast(own${r / SG}, ${r % SG}u));
+//#end
   if (first >= p.n) {
     return;
   }
@@ -73,28 +83,20 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let at = (p.offsetC + b * p.m * area + (first - b * area)) / 4u;
 //#repeat r ROWS
   if (row0 + ${r}u < p.m) {
-//#if BIAS
-    c[at + (row0 + ${r}u) * (area / 4u)] = vec4<$T>(acc$r + vec4<f32>(f32(bias[p.offsetBias + row0 + ${r}u])));
-//#else
-    c[at + (row0 + ${r}u) * (area / 4u)] = vec4<$T>(acc$r);
-//#endif
+    c[at + (row0 + ${r}u) * (area / 4u)] = vec4<$T>(value$r);
   }
 //#end
 //#else
   // One store site in two loops: unrolled, 64 of them would compile for half a second.
   var rows: array<vec4<f32>, $ROWS>;
 //#repeat r ROWS
-  rows[$r] = acc$r;
+  rows[$r] = value$r;
 //#end
   for (var i = 0u; i < 4u && first + i < p.n; i++) {
     let b = (first + i) / area;
     let at = p.offsetC + b * p.m * area + (first + i - b * area);
     for (var r = 0u; r < ${ROWS}u && row0 + r < p.m; r++) {
-      var value = rows[r][i];
-//#if BIAS
-      value += f32(bias[p.offsetBias + row0 + r]);
-//#endif
-      c[at + (row0 + r) * area] = $T(value);
+      c[at + (row0 + r) * area] = $T(rows[r][i]);
     }
   }
 //#endif

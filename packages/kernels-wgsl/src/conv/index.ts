@@ -133,12 +133,11 @@ export const convPackWeight = defineKernel({
     rowStep: "u32",
     channelStep: "u32",
     offset: "u32",
+    start: "u32",
+    turn: "u32",
   },
   workgroup: [64, 1, 1],
-  variants: [
-    { T: "f32", FLIP: false },
-    { T: "f32", FLIP: true },
-  ],
+  variants: [{ T: "f32" }],
 });
 
 export const convUnpackWeight = defineKernel({
@@ -165,7 +164,7 @@ export const convSubgroup = defineKernel({
   buffers: [
     ["w", "read"],
     ["x", "read"],
-    ["bias?BIAS", "read"],
+    ["bias", "read"],
     ["c", "read_write"],
   ],
   params: {
@@ -181,11 +180,12 @@ export const convSubgroup = defineKernel({
     stepX: "u32",
     offsetC: "u32",
     offsetBias: "u32",
+    biased: "u32",
   },
   workgroup: ["SG", 1, 1],
   variants: [
-    { ...convSubgroupDefines("f32", 8, 16), BIAS: true, VEC4: true },
-    { ...convSubgroupDefines("f32", 4, 4), BIAS: false, VEC4: false },
+    { ...convSubgroupDefines("f32", 8, 16), VEC4: true },
+    { ...convSubgroupDefines("f32", 4, 4), VEC4: false },
   ],
 });
 

@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
         src += index * pick(p.stridesA0, p.stridesA1, k);
         dst += index * pick(p.stridesO0, p.stridesO1, k);
       }
-      for (var e = 0u; e < ${PER}u; e++) {
+      for (var e = 0u; e < $PER; e++) {
 //#if ACCUMULATE
         o[dst] = o[dst] + $O(a[src]);
 //#else

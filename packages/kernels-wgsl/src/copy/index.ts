@@ -31,6 +31,7 @@ export const copyStrided = defineKernel({
     innerO: "u32",
     runs: "u32",
     rank: "u32",
+    per: "u32",
   },
   workgroup: [64, 1, 1],
   variants: variants.flatMap((v) => [

@@ -19,6 +19,7 @@ const DRAWS: Partial<Record<ElementwiseOpName, readonly Distribution[]>> = {
   sigmoidBackward: ["normal", "unit"],
   tanhBackward: ["normal", "unit"],
   reluBackward: ["normal", "distinct"],
+  clampBackward: ["normal", "distinct"],
 };
 
 const INTEGER: readonly ElementwiseOpName[] = [

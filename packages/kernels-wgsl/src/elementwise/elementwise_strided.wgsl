@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
         ic += index * stride_of(p.stridesC0, p.stridesC1, k);
 //#endif
       }
-      for (var e = 0u; e < ${PER}u; e++) {
+      for (var e = 0u; e < $PER; e++) {
         let x = $X(a[ia]);
 //#if BINARY
         let y = $X(b[ib]);
@@ -72,7 +72,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#else
         let z = $X(p.s1);
 //#endif
-        o[run * ${PER}u + e] = $O(f(x, y, z));
+        o[run * $PER + e] = $O(f(x, y, z));
         ia += p.inner.x;
         ib += p.inner.y;
         ic += p.inner.z;

@@ -89,6 +89,7 @@ export const elementwiseStrided = defineKernel({
     inner: "vec4u",
     runs: "u32",
     rank: "u32",
+    per: "u32",
     s0: "f32",
     s1: "f32",
   },

@@ -5,12 +5,12 @@ export interface ElementwiseOp {
   readonly arity: 1 | 2 | 3;
   /** A WGSL expression, or statements that end in `return`. */
   readonly wgsl: string;
-  readonly reference: (x: number, y: number, z: number) => number;
+  readonly reference: (x: number, y: number, z: number, w: number) => number;
   /** `same`: the operands' type; `bool`: a truth value. */
   readonly result: "same" | "bool";
   /** Which element types it takes. */
   readonly domain: "any" | "float" | "number" | "signed";
-  /** Number of scalar parameters that an op of arity 1 takes beside its operand. */
+  /** Number of scalar parameters that the op takes beside its operands. */
   readonly scalars?: 1 | 2;
 }
 
@@ -109,6 +109,13 @@ export const elementwiseOps = {
     return g * s * (1 + 1.702 * x * (1 - s));
   }),
   reluBackward: op(2, "select(0.0, x, y > 0.0)", (g, x) => (x > 0 ? g : 0)),
+  /** With clamp's bounds: 0 at the bounds themselves, as PyTorch 2.15's; older versions have 1 there. */
+  clampBackward: op(
+    2,
+    "x * select(0.0, 1.0, y > p.s0) * select(0.0, 1.0, y < p.s1)",
+    (g, x, low, high) => (x > low && x < high ? g : 0),
+    { scalars: 2 },
+  ),
   softplusBackward: op(2, "x * sigmoid(y)", (g, x) => g * sigmoid(x)),
 } as const satisfies Record<string, ElementwiseOp>;
 

@@ -33,8 +33,8 @@ function evaluate(
     const [x, y, z] = inputs.map(
       (input, k) => input.data[index.reduce((sum, i, axis) => sum + i * strides[k]![axis]!, 0)]!,
     );
-    if (inputs.length > 1) out.data[flat] = op.reference(x!, y!, z ?? 0);
-    else out.data[flat] = swap ? op.reference(scalar, x!, 0) : op.reference(x!, scalar, scalar2);
+    if (inputs.length > 1) out.data[flat] = op.reference(x!, y!, z ?? scalar, scalar2);
+    else out.data[flat] = swap ? op.reference(scalar, x!, 0, 0) : op.reference(x!, scalar, scalar2, 0);
   });
   return out;
 }

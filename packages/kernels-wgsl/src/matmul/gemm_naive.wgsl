@@ -1,10 +1,8 @@
 // C[b] = act(A[b] B[b] + bias), one thread per element of C: the first rung, for matrices too thin for a tile (vectors, heads of one column).
-// All operands have free row and column strides, so every transpose form is this one text.
+// Without a bias any buffer is bound in its place and not read. All operands have free row and column strides, so every transpose form is this one text.
 @group(0) @binding($next) var<storage, read> a: array<$T>;
 @group(0) @binding($next) var<storage, read> b: array<$T>;
-//#if BIAS
 @group(0) @binding($next) var<storage, read> bias: array<$T>;
-//#endif
 @group(0) @binding($next) var<storage, read_write> c: array<$T>;
 @group(0) @binding($next) var<uniform> p: Params;
 
@@ -30,8 +28,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
     ia += p.colA;
     ib += p.rowB;
   }
-//#if BIAS
-  acc += f32(bias[p.offsetBias + row * p.biasRow + col * p.biasCol]);
-//#endif
+  if (p.biasRow + p.biasCol != 0u) {
+    acc += f32(bias[p.offsetBias + row * p.biasRow + col * p.biasCol]);
+  }
   c[p.offsetC + wid.z * p.batchC + id] = $T(act(acc));
 }

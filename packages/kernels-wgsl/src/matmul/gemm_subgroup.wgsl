@@ -7,9 +7,7 @@
 // (m as well under TA), and that subgroups have exactly $SG lanes.
 @group(0) @binding($next) var<storage, read> a: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> b: array<vec4<$T>>;
-//#if BIAS
 @group(0) @binding($next) var<storage, read> bias: array<$T>;
-//#endif
 @group(0) @binding($next) var<storage, read_write> c: array<vec4<$T>>;
 @group(0) @binding($next) var<uniform> p: Params;
 
@@ -89,26 +87,31 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_invocation_id) 
 //#end
 //#endif
   }
+  // The bias, zeros without one, which change no bit: a sum that began with 0 is never -0. One of columns is each lane's own, of rows the lanes fetch
+  // one each and hand it round, so that there are few sites that load. It is a parameter, so that products with and without are one pipeline.
+  var columns = vec4<f32>();
+  if (p.biasCol != 0u) {
+    let first = p.offsetBias + col4 * 4u;
+    columns = vec4<f32>(f32(bias[first]), f32(bias[first + 1u]), f32(bias[first + 2u]), f32(bias[first + 3u]));
+  }
+//#repeat q QUADS
+  var own$q = 0.0;
+//#end
+  if (p.biasRow != 0u) {
+//#repeat q QUADS
+    own$q = f32(bias[p.offsetBias + min(row0 + ${q}u * ${SG}u + lane, p.m - 1u)]);
+//#end
+  }
+//#repeat r ROWS
+  let add$r = columns + vec4<f32>(subgroupBroadcast(own${r / SG}, ${r % SG}u));
+//#end
   if (wid.x * ${SG}u + lane >= p.n / 4u) {
     return;
   }
   let baseC = (p.offsetC + wid.z * p.batchC) / 4u + col4;
-//#if BIAS
-  let first = p.offsetBias + col4 * 4u * p.biasCol;
-//#if BIAS_COL
-  let add = vec4<f32>(f32(bias[first]), f32(bias[first + 1u]), f32(bias[first + 2u]), f32(bias[first + 3u]));
-//#endif
-//#endif
 //#repeat r ROWS
   if (row0 + ${r}u < p.m) {
-    var value = acc$r;
-//#if BIAS
-//#if BIAS_COL
-    value += add;
-//#else
-    value += vec4<f32>(f32(bias[p.offsetBias + row0 + ${r}u]));
-//#endif
-//#endif
+    let value = acc$r + add$r;
     c[baseC + (row0 + ${r}u) * (p.n / 4u)] = vec4<$T>(vec4<f32>(act(value.x), act(value.y), act(value.z), act(value.w)));
   }
 //#end

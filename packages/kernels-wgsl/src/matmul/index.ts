@@ -21,6 +21,14 @@ const buffers = [
   ["c", "read_write"],
 ] as const;
 
+/** Of the kernels that bind a buffer for the bias in any case, and are told by the parameters whether to read it. */
+const alwaysBias = [
+  ["a", "read"],
+  ["b", "read"],
+  ["bias", "read"],
+  ["c", "read_write"],
+] as const;
+
 const sizes = {
   m: "u32",
   n: "u32",
@@ -51,7 +59,7 @@ const full = gemmDefines("f32", "col", "gelu");
 export const gemmNaive = defineKernel({
   name: "gemm_naive",
   source: gemm_naive,
-  buffers,
+  buffers: alwaysBias,
   params: strided,
   workgroup: [64, 1, 1],
   variants: [plain, full],
@@ -82,9 +90,11 @@ export function gemmSubgroupDefines(
   rows: 4 | 16,
   transposed: { a: boolean; b: boolean },
 ): Defines {
-  const { T, BIAS, BIAS_COL, ACT } = base;
-  return interned(`${T} ${BIAS} ${BIAS_COL} ${ACT} ${subgroup} ${rows} ${transposed.a} ${transposed.b}`, () => ({
-    ...base,
+  const { T, ACT, MATH } = base as { T: string; ACT: string; MATH: string };
+  return interned(`${T} ${ACT} ${subgroup} ${rows} ${transposed.a} ${transposed.b}`, () => ({
+    T,
+    ACT,
+    MATH,
     SG: subgroup,
     ROWS: rows,
     ROWS4: rows / 4,
@@ -98,7 +108,7 @@ export const gemmSubgroup = defineKernel({
   name: "gemm_subgroup",
   source: gemm_subgroup,
   enables: ["subgroups"],
-  buffers,
+  buffers: alwaysBias,
   params: { ...sizes, lda: "u32", ldb: "u32", ...bias },
   workgroup: ["SG", 1, 1],
   variants: [

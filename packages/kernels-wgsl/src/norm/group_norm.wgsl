@@ -1,5 +1,5 @@
 // Group norm: a row is one group of one item, `channels` stretches of `spatial` neighbouring elements; each channel has its own w and b.
-// SILU applies x sigmoid(x) to the result. Statistics as in layer_norm.wgsl.
+// p.silu applies x sigmoid(x) to the result: a parameter, as it costs nothing and would double the pipelines. Statistics as in layer_norm.wgsl.
 @group(0) @binding($next) var<storage, read> a: array<S>;
 //#if WEIGHT
 @group(0) @binding($next) var<storage, read> w: array<$T>;
@@ -12,6 +12,13 @@
 @group(0) @binding($next) var<uniform> p: Params;
 
 $MATH
+
+fn activated(y: X) -> X {
+  if (p.silu == 0u) {
+    return y;
+  }
+  return y / (X(1.0) + exp(-clamp(y, X(-87.0), X(87.0))));
+}
 
 @compute @workgroup_size($WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
@@ -49,11 +56,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
       let start = c * p.spatial;
       for (var j = lane; j < p.spatial; j += LANES) {
         let y = ((X(a[base + start + j]) - X(centre)) - X(rest)) * slope + X(shift);
-//#if SILU
-        o[row * columns + start + j] = S(y / (X(1.0) + exp(-clamp(y, X(-87.0), X(87.0)))));
-//#else
-        o[row * columns + start + j] = S(y);
-//#endif
+        o[row * columns + start + j] = S(activated(y));
       }
     }
     if (lane == 0u) {

@@ -48,11 +48,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
     for (var j = lane; j < p.spatial; j += LANES) {
       let y = (X(a[p.offset + row * p.spatial + j]) - X(mean)) * scale;
       var h = X(g[p.offsetG + row * p.spatial + j]) * weight;
-//#if SILU
-      let z = y * weight + X(shift);
-      let gate = X(1.0) / (X(1.0) + exp(-clamp(z, X(-87.0), X(87.0))));
-      h *= gate * (X(1.0) + z * (X(1.0) - gate));
-//#endif
+      if (p.silu != 0u) {
+        let z = y * weight + X(shift);
+        let gate = X(1.0) / (X(1.0) + exp(-clamp(z, X(-87.0), X(87.0))));
+        h *= gate * (X(1.0) + z * (X(1.0) - gate));
+      }
       o[row * p.spatial + j] = S((h - X(even) - y * along) * scale);
     }
   }

@@ -10,22 +10,19 @@ import {
   layer_norm_parameters,
 } from "../wgsl.gen.ts";
 
-/** What a norm kernel binds and fuses: learnt scale and shift, and SiLU on group norm's result. */
+/** What a norm kernel binds: learnt scale and shift. */
 export interface NormFlags {
   readonly weight: boolean;
   readonly bias: boolean;
-  readonly silu?: boolean;
 }
 
-export function normDefines(layout: RowLayout, { weight, bias, silu = false }: NormFlags): Defines {
-  return { ...rowDefines(layout), WEIGHT: weight, BIAS: bias, SILU: silu };
+export function normDefines(layout: RowLayout, { weight, bias }: NormFlags): Defines {
+  return { ...rowDefines(layout), WEIGHT: weight, BIAS: bias };
 }
 
 const plain = { weight: false, bias: false } as const;
 const affine = { weight: true, bias: true } as const;
-const fused = { ...affine, silu: true } as const;
 const both = (layout: RowLayout) => [normDefines(layout, plain), normDefines(layout, affine)];
-const withSilu = (layout: RowLayout) => [normDefines(layout, plain), normDefines(layout, fused)];
 
 export const [layerNormRows, layerNormRowsSubgroup] = rowKernels("layer_norm", layer_norm, {
   buffers: [
@@ -90,8 +87,9 @@ export const [groupNormRows, groupNormRowsSubgroup] = rowKernels("group_norm", g
     channels: "u32",
     spatial: "u32",
     eps: "f32",
+    silu: "u32",
   },
-  variants: withSilu,
+  variants: both,
 });
 
 const slopes = {
@@ -103,6 +101,7 @@ const slopes = {
   groups: "u32",
   channels: "u32",
   spatial: "u32",
+  silu: "u32",
 } as const;
 
 export const [groupNormSumsRows, groupNormSumsRowsSubgroup] = rowKernels("group_norm_sums", group_norm_sums, {
@@ -115,7 +114,7 @@ export const [groupNormSumsRows, groupNormSumsRowsSubgroup] = rowKernels("group_
     ["sums", "read_write"],
   ],
   params: slopes,
-  variants: withSilu,
+  variants: both,
 });
 
 export const [groupNormBackwardRows, groupNormBackwardRowsSubgroup] = rowKernels(
@@ -132,6 +131,6 @@ export const [groupNormBackwardRows, groupNormBackwardRowsSubgroup] = rowKernels
       ["o", "read_write"],
     ],
     params: slopes,
-    variants: withSilu,
+    variants: both,
   },
 );

@@ -15,13 +15,8 @@ const NEUTRAL: Record<FoldName, Record<"f32" | "i32" | "u32", string>> = {
   min: { f32: "3.4028234e38", i32: "2147483647", u32: "4294967295u" },
 };
 
-/** Defines of a fold of `input` elements into `output` elements. `deviation` folds squared distances from a mean, `scale` multiplies the result. */
-export function reduceDefines(
-  fold: FoldName,
-  input: StorageType,
-  output: StorageType,
-  flags: { deviation?: boolean; scale?: boolean } = {},
-): Defines {
+/** Defines of a fold of `input` elements into `output` elements. `deviation` folds squared distances from a mean. */
+export function reduceDefines(fold: FoldName, input: StorageType, output: StorageType, deviation = false): Defines {
   const compute = input === "f16" ? "f32" : input;
   return {
     FOLD: FOLDS[fold],
@@ -29,8 +24,7 @@ export function reduceDefines(
     A: input,
     O: output,
     X: compute,
-    DEVIATION: flags.deviation ?? false,
-    SCALE: flags.scale ?? false,
+    DEVIATION: deviation,
   };
 }
 
@@ -56,9 +50,9 @@ export const reduce = defineKernel({
   },
   workgroup: [64, 1, 1],
   variants: [
-    reduceDefines("sum", "f32", "f32", { scale: true }),
+    reduceDefines("sum", "f32", "f32"),
     reduceDefines("max", "f32", "f32"),
-    reduceDefines("sum", "f32", "f32", { deviation: true }),
+    reduceDefines("sum", "f32", "f32", true),
   ],
 });
 

@@ -53,8 +53,5 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
       outer++;
     }
   }
-//#if SCALE
-  acc = acc * $X(p.scale);
-//#endif
-  o[id] = $O(acc);
+  o[id] = $O(acc * $X(p.scale));
 }

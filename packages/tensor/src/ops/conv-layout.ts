@@ -83,10 +83,20 @@ export function packWeight(weight: Tensor, { turned = false, most = 0, part }: W
   const packed = Tensor.empty(weight.device, [Math.max(rows, most), window, 4 * groups], weight.dtype);
   if (most > rows) packed.fill_(0);
   const [rowStep, channelStep] = turned ? [window, cin * window] : [cin * window, window];
-  const params = { rows, channels, groups, window, rowStep, channelStep, offset: weight.offset + first * window };
+  const params = {
+    rows,
+    channels,
+    groups,
+    window,
+    rowStep,
+    channelStep,
+    offset: weight.offset + first * window,
+    start: turned ? window - 1 : 0,
+    turn: turned ? 2 ** 32 - 1 : 1,
+  };
   weight.device.run(
     convPackWeight,
-    { T: weight.dtype, FLIP: turned },
+    { T: weight.dtype },
     [weight.storage, packed.storage],
     params,
     linearGrid(rows * groups, 64),

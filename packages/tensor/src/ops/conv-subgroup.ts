@@ -42,7 +42,6 @@ function product({ x, layout, stride, kernel, weight, turned, bias }: Product, o
   const vec4 = (oh * ow) % 4 === 0;
   const defines = {
     ...convSubgroupDefines(x.dtype as Float, device.capabilities.subgroupSize, rows),
-    BIAS: bias !== null,
     VEC4: vec4,
   };
   for (const part of slices(device, batch, bytes)) {
@@ -61,10 +60,10 @@ function product({ x, layout, stride, kernel, weight, turned, bias }: Product, o
       stepX: stride[1] * groups,
       offsetC: part.first * m * oh * ow,
       offsetBias: bias?.offset ?? 0,
+      biased: bias ? 1 : 0,
     };
-    const storages = bias
-      ? [w.storage, images.storage, bias.storage, out.storage]
-      : [w.storage, images.storage, out.storage];
+    // Without a bias some buffer is bound in its place and not read.
+    const storages = [w.storage, images.storage, (bias ?? w).storage, out.storage];
     device.run(convSubgroup, defines, storages, params, convSubgroupGrid(m, n, device.capabilities.subgroupSize, rows));
     images.dispose();
   }

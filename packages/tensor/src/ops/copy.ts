@@ -59,6 +59,7 @@ export function copyInto(to: Tensor, region: Region, from: Tensor, accumulate = 
     innerO: cut.inner[1]!,
     runs: cut.runs,
     rank: cut.rank,
+    per: cut.per,
   };
   from.device.run(
     copyStrided,

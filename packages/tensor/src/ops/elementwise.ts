@@ -41,7 +41,17 @@ function resultType(name: ElementwiseOpName, inputs: readonly Tensor[]): DType {
   return op.result === "bool" ? "bool" : dtype;
 }
 
+/** The same numbers by an op that a step computes anyway, so that it compiles fewer pipelines: x − s is x + (−s), −x is x · (−1), x² is x · x. */
 function run(name: ElementwiseOpName, inputs: readonly Tensor[], attrs: ScalarAttrs): Tensor {
+  if (inputs.length === 1 && isFloat(inputs[0]!.dtype)) {
+    if (name === "sub" && !attrs.swap) return dispatch("add", inputs, { scalar: -attrs.scalar! });
+    if (name === "neg") return dispatch("mul", inputs, { scalar: -1 });
+    if (name === "square") return dispatch("mul", [inputs[0]!, inputs[0]!], {});
+  }
+  return dispatch(name, inputs, attrs);
+}
+
+function dispatch(name: ElementwiseOpName, inputs: readonly Tensor[], attrs: ScalarAttrs): Tensor {
   const shape = broadcastShapes(
     name,
     inputs.map((t) => t.shape),
@@ -97,6 +107,7 @@ function run(name: ElementwiseOpName, inputs: readonly Tensor[], attrs: ScalarAt
       inner: cut.inner,
       runs: cut.runs,
       rank: cut.rank,
+      per: cut.per,
       ...scalars,
     },
     linearGrid(cut.runs, PER_GROUP.runs),
@@ -141,6 +152,11 @@ export function where(condition: Tensor, x: Tensor, y: Tensor): Tensor {
 /** min(max(x, low), high). Its gradient is 0 where x is at a bound or beyond. */
 export function clamp(x: Tensor, low: number, high: number): Tensor {
   return apply("clamp", [x], { scalar: low, scalar2: high });
+}
+
+/** The gradient of {@link clamp}'s operand x, given its result's. */
+export function clampBackward(gradient: Tensor, x: Tensor, low: number, high: number): Tensor {
+  return apply("clampBackward", [gradient, x], { scalar: low, scalar2: high });
 }
 
 /** A tensor of x's shape filled with `value`. */

@@ -70,6 +70,8 @@ export function gemm(device: Device, options: GemmOptions): void {
   const along = bias?.along ?? "none";
   const defines = gemmDefines(dtype, along, activation);
   const storages = bias ? [a.storage, b.storage, bias.storage, c.storage] : [a.storage, b.storage, c.storage];
+  // The naive and the subgroup kernel bind some buffer for the bias in any case.
+  const withBias = bias ? storages : [a.storage, b.storage, a.storage, c.storage];
   const subgroup = device.capabilities.subgroupSize;
   const fast = subgroup >= 4 && aligned(k, n, c.offset ?? 0, m * n * (batch > 1 ? 1 : 0));
   const left = fast ? storedAs(a, m, k) : null;
@@ -102,7 +104,7 @@ export function gemm(device: Device, options: GemmOptions): void {
   const run = (kernel: GemmKernel): void => {
     switch (kernel) {
       case "naive":
-        device.run(gemmNaive, defines, storages, params, gemmGrid.naive(m, n, batch));
+        device.run(gemmNaive, gemmDefines(dtype, "none", activation), withBias, params, gemmGrid.naive(m, n, batch));
         break;
       case "register":
         device.run(gemmRegister, defines, storages, params, gemmGrid.register(m, n, batch));
@@ -119,7 +121,7 @@ export function gemm(device: Device, options: GemmOptions): void {
         const rows = kernel === "subgroup4" ? 4 : 16;
         const transposed = { a: left!.transposed, b: right!.transposed };
         const variant = gemmSubgroupDefines(defines, subgroup, rows, transposed);
-        device.run(gemmSubgroup, variant, storages, params, gemmGrid.subgroup(m, n, batch, subgroup, rows));
+        device.run(gemmSubgroup, variant, withBias, params, gemmGrid.subgroup(m, n, batch, subgroup, rows));
       }
     }
   };

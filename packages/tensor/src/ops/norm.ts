@@ -129,7 +129,7 @@ export const normForward = {
     const b = bias && contiguous(bias);
     out.device.run(
       layout.lanes === "subgroup" ? groupNormRowsSubgroup : groupNormRows,
-      normDefines(layout, { weight: w !== undefined, bias: b !== undefined, silu: activation === "silu" }),
+      normDefines(layout, { weight: w !== undefined, bias: b !== undefined }),
       [a.storage, ...(w ? [w.storage] : []), ...(b ? [b.storage] : []), out.storage, stats.storage],
       {
         offset: a.offset / width,
@@ -140,6 +140,7 @@ export const normForward = {
         channels,
         spatial: spatial / width,
         eps,
+        silu: activation === "silu" ? 1 : 0,
       },
       grid,
     );
@@ -157,11 +158,7 @@ export const normForward = {
       const w = weight && contiguous(weight);
       const b = bias && contiguous(bias);
       const { layout, grid, width } = rowPlan(device, x!.dtype as FloatType, rows, spatial);
-      const defines = normDefines(layout, {
-        weight: w !== undefined,
-        bias: b !== undefined,
-        silu: activation === "silu",
-      });
+      const defines = normDefines(layout, { weight: w !== undefined, bias: b !== undefined });
       const affine = [...(w ? [w.storage] : []), ...(b ? [b.storage] : [])];
       const params = {
         offset: a.offset / width,
@@ -172,6 +169,7 @@ export const normForward = {
         groups,
         channels,
         spatial: spatial / width,
+        silu: activation === "silu" ? 1 : 0,
       };
       const subgroup = layout.lanes === "subgroup";
       device.run(

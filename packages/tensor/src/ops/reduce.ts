@@ -75,10 +75,7 @@ function foldAxes(x: Tensor, attrs: Axes, { fold, scale, mean }: Fold): Tensor {
   const rows = lead(foldedAxes.shape, 1, 2);
   x.device.run(
     kernel,
-    reduceDefines(fold, STORAGE[x.dtype], STORAGE[partial.dtype], {
-      deviation: mean !== undefined,
-      scale: chunks === 1 && scale !== undefined,
-    }),
+    reduceDefines(fold, STORAGE[x.dtype], STORAGE[partial.dtype], mean !== undefined),
     mean ? [source.storage, mean.storage, partial.storage] : [source.storage, partial.storage],
     {
       keptShape: lead(keptAxes.shape, 1, 4),
@@ -90,14 +87,14 @@ function foldAxes(x: Tensor, attrs: Axes, { fold, scale, mean }: Fold): Tensor {
       count,
       chunks,
       chunk: Math.ceil(count / chunks),
-      scale: scale ?? 1,
+      scale: chunks === 1 ? (scale ?? 1) : 1,
     },
     linearGrid(outputs * chunks, 64),
   );
   if (chunks > 1) {
     x.device.run(
       kernel,
-      reduceDefines(fold, STORAGE[partial.dtype], STORAGE[out.dtype], { scale: scale !== undefined }),
+      reduceDefines(fold, STORAGE[partial.dtype], STORAGE[out.dtype]),
       [partial.storage, out.storage],
       {
         keptShape: [1, 1, 1, outputs],

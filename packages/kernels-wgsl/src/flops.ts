@@ -16,6 +16,13 @@ function attention(dispatch: Dispatch, overD: number, overV: number): number {
   return 2 * values(dispatch, "pairs", "queries", "keys") * 4 * (overD * D4! + overV * V4!);
 }
 
+/** The same of the kernels that have their sizes as parameters, in vec4s; `keys` are those of all heads. */
+const headProducts = (dispatch: Dispatch, keys: number, overD: number, overV: number): number =>
+  8 *
+  keys *
+  values(dispatch, "queries") *
+  (overD * values(dispatch, "chunks") + overV * values(dispatch, "valueChunks"));
+
 const gemm = (dispatch: Dispatch): number => 2 * values(dispatch, "m", "n", "k") * dispatch.grid[2];
 
 const implicit = (dispatch: Dispatch): number => 2 * values(dispatch, "m", "n", "k");
@@ -32,6 +39,9 @@ const COUNTS: Readonly<Record<string, (dispatch: Dispatch) => number>> = {
   conv_subgroup: (d) => 8 * values(d, "m", "n", "k4"),
   conv_weight_subgroup: (d) => 32 * values(d, "m", "n4", "allLines", "width4"),
   attention: (d) => attention(d, 1, 1),
+  attention_gemm: (d) => headProducts(d, values(d, "pairs", "keys"), 1, 1),
+  attention_gemm_key: (d) => headProducts(d, values(d, "windowPairs", "windowKeys"), 2, 2),
+  attention_gemm_query: (d) => 8 * values(d, "windowPairs", "windowKeys", "queries", "chunks"),
   attention_backward_query: (d) => attention(d, 2, 1),
   attention_backward_key: (d) => attention(d, 2, 2),
 };

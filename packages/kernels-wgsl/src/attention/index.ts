@@ -3,6 +3,8 @@ import { mathFor } from "../elementwise/math.ts";
 import { type Access, type Defines, defineKernel, type Kernel, linearGrid, type ParamType } from "../kernel.ts";
 import { attention_backward_key, attention_backward_query, attention as attentionSource } from "../wgsl.gen.ts";
 
+export * from "./gemm.ts";
+
 export interface AttentionLayout {
   readonly type: "f32" | "f16";
   /** Head sizes of queries and keys, and of values: multiples of 4. */
@@ -14,12 +16,23 @@ export interface AttentionLayout {
   readonly rows: number;
   /** Keep also the loops that fetch keys rolled: slower, but heads of 80 compile forty times faster on software adapters. */
   readonly rolled: boolean;
+  readonly causal: boolean;
+  readonly mask: boolean;
 }
 
 /** Threads of the portable form's workgroup. */
 const PORTABLE_LANES = 32;
 
-export function attentionDefines({ type, size, valueSize, subgroup, rows, rolled }: AttentionLayout): Defines {
+export function attentionDefines({
+  type,
+  size,
+  valueSize,
+  subgroup,
+  rows,
+  rolled,
+  causal,
+  mask,
+}: AttentionLayout): Defines {
   return {
     T: type,
     D4: size / 4,
@@ -30,6 +43,8 @@ export function attentionDefines({ type, size, valueSize, subgroup, rows, rolled
     KEYS: subgroup ? 4 : 2,
     ROLLED: rolled,
     FETCHED: subgroup ? 1 : 2,
+    CAUSAL: causal,
+    MASK: mask,
     MATH: mathFor("log_(x)"),
   };
 }
@@ -56,10 +71,12 @@ const base: AttentionLayout = {
   subgroup: 0,
   rows: 1,
   rolled: false,
+  causal: false,
+  mask: false,
 };
 const variants = (subgroup: number): Defines[] => [
   attentionDefines({ ...base, subgroup, rows: 2 }),
-  attentionDefines({ ...base, subgroup, valueSize: 4 }),
+  attentionDefines({ ...base, subgroup, valueSize: 4, causal: true, mask: true }),
   attentionDefines({ ...base, subgroup, rolled: true }),
 ];
 
@@ -92,8 +109,6 @@ const common = {
   queries: "u32",
   keys: "u32",
   atMask: "u32",
-  masked: "u32",
-  causal: "u32",
   scale: "f32",
   rows: "u32",
   chunks: "u32",
@@ -107,7 +122,7 @@ export const [attention, attentionSubgroup] = pair(
     ["q", "read"],
     ["k", "read"],
     ["v", "read"],
-    ["mask", "read"],
+    ["mask?MASK", "read"],
     ["o", "read_write"],
     ["lse", "read_write"],
   ],
@@ -123,7 +138,7 @@ export const [attentionBackwardQuery, attentionBackwardQuerySubgroup] = pair(
     ["k", "read"],
     ["v", "read"],
     ["o", "read"],
-    ["mask", "read"],
+    ["mask?MASK", "read"],
     ["dq", "read_write"],
     ["stats", "read_write"],
   ],
@@ -139,7 +154,7 @@ export const [attentionBackwardKey, attentionBackwardKeySubgroup] = pair(
     ["k", "read"],
     ["v", "read"],
     ["stats", "read"],
-    ["mask", "read"],
+    ["mask?MASK", "read"],
     ["dk", "read_write"],
     ["dv", "read_write"],
   ],

@@ -16,6 +16,8 @@ import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
 import { contiguousStrides, numel } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
+import { gemmAttention, gemmAttentionBackward, gemmAttentionFits } from "./attention-gemm.ts";
+import { headRows, padded, tokenMajor } from "./attention-heads.ts";
 import { cast, contiguous, copyInto } from "./copy.ts";
 
 interface Attention {
@@ -29,35 +31,6 @@ export interface AttentionAttrs {
   scaledDotProductAttention: Attention;
   /** Inputs: gradient, q, k, v, result, log-sum-exp, mask if there is one. Outputs: dq, dk, dv. */
   scaledDotProductAttentionBackward: Attention;
-}
-
-/** [B, H, T, D] in memory where vec4s can be loaded along D; D is rounded up to a multiple of 4 with zeros. */
-interface HeadRows {
-  readonly storage: Tensor["storage"];
-  /** Strides of batch, head and token, and the offset, in vec4s. */
-  readonly at: readonly number[];
-}
-
-const padded = (size: number): number => Math.ceil(size / 4) * 4;
-
-function headRows(x: Tensor): HeadRows {
-  const [, , , size] = x.shape as [number, number, number, number];
-  const strides = x.strides.map((stride, i) => (x.shape[i] === 1 ? 0 : stride));
-  const fits = size % 4 === 0 && strides[3] === 1 && [...strides.slice(0, 3), x.offset].every((n) => n % 4 === 0);
-  if (fits) return { storage: x.storage, at: [...strides.slice(0, 3), x.offset].map((n) => n / 4) };
-  const shape = [...x.shape.slice(0, 3), padded(size)];
-  const copy = Tensor.empty(x.device, shape, x.dtype);
-  if (size % 4) copy.fill_(0);
-  copyInto(copy, { strides: contiguousStrides(shape), offset: 0 }, x);
-  return { storage: copy.storage, at: [...contiguousStrides(shape).slice(0, 3), 0].map((n) => n / 4) };
-}
-
-/** A fresh [B, H, T, D] that lies in memory as [B, T, H, D], so that joining the heads is a view. */
-function tokenMajor(like: Tensor, shape: readonly number[]): Tensor {
-  const [batch, heads, tokens, size] = shape as [number, number, number, number];
-  const row = padded(size);
-  const memory = Tensor.empty(like.device, [batch, tokens, heads, row], like.dtype);
-  return memory.view(shape, [tokens * heads * row, row, heads * row, 1]);
 }
 
 /** The most queries (keys, backward) that a lane should own: registers are what GPUs are short of, loads what software adapters are slow at. */
@@ -83,12 +56,16 @@ function rowsPerLane(tokens: number, lanes: number, most: number): number {
   return best;
 }
 
+/** The key mask as bools without gaps. */
+const shownKeys = (mask: Tensor | undefined): Tensor | undefined =>
+  mask && contiguous(isFloat(mask.dtype) ? cast(mask, "bool") : mask);
+
 /** What both directions share: sizes, parameters, defines. */
 function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causal, scale }: Attention) {
   const [batch, heads, queries, size] = q.shape as [number, number, number, number];
   const keys = k.shape[2]!;
   const rows = { q: headRows(q), k: headRows(k), v: headRows(v) };
-  const shown = mask && contiguous(isFloat(mask.dtype) ? cast(mask, "bool") : mask);
+  const shown = shownKeys(mask);
   const lanes = q.device.capabilities.subgroupSize;
   // Shuffles pay where loads are dear: on software adapters, whose subgroups are small.
   const subgroup = lanes >= 4 && lanes <= 16 ? lanes : 0;
@@ -98,6 +75,8 @@ function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causa
     valueSize: padded(v.shape[3]!),
     subgroup,
     rolled: q.device.adapter.software && Math.max(size, v.shape[3]!) > 64,
+    causal,
+    mask: mask !== undefined,
   };
   const pairs = batch * heads;
   const params = {
@@ -109,16 +88,13 @@ function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causa
     queries,
     keys,
     atMask: shown?.offset ?? 0,
-    masked: shown ? 1 : 0,
-    causal: causal ? 1 : 0,
     scale,
   };
   return {
     params,
     subgroup: subgroup > 0,
     operands: [rows.q.storage, rows.k.storage, rows.v.storage],
-    /** Bound where there is no mask, too, and then not read. */
-    mask: shown?.storage ?? rows.k.storage,
+    shown: shown ? [shown.storage] : [],
     /** Defines and grid for lanes that own queries or keys. */
     over: (tokens: number, most: number) => {
       const perLane = rowsPerLane(tokens, subgroup || 8, most);
@@ -139,13 +115,17 @@ export const attentionForward = {
     const lse = Tensor.empty(q!.device, q!.shape.slice(0, 3), "f32");
     if (numel(shape) === 0) return [out, lse];
     if (k!.shape[2] === 0) return [out.contiguous().fill_(0), lse.fill_(0)];
-    const { params, subgroup, operands, mask: hidden, over } = plan(q!, k!, v!, mask, attrs);
+    if (gemmAttentionFits(q!, k!, v!)) {
+      gemmAttention(q!, k!, v!, shownKeys(mask), attrs, out, lse);
+      return [out, lse];
+    }
+    const { params, subgroup, operands, shown, over } = plan(q!, k!, v!, mask, attrs);
     const { defines, loops, grid } = over(params.queries, mostRows(q!.device, q!.shape[3]!, false));
     const kernel = subgroup ? attentionSubgroup : attention;
     q!.device.run(
       kernel,
       defines,
-      [...operands, hidden, out.storage, lse.storage],
+      [...operands, ...shown, out.storage, lse.storage],
       { ...params, ...loops, scale: params.scale * Math.LOG2E },
       grid,
     );
@@ -159,7 +139,10 @@ export const attentionForward = {
       return [dq, dk, dv].map((d) => d.contiguous().fill_(0));
     }
     const { device } = q!;
-    const { params, subgroup, operands, mask: hidden, over } = plan(q!, k!, v!, mask, attrs);
+    if (gemmAttentionFits(q!, k!, v!)) {
+      return gemmAttentionBackward([gradient!, q!, k!, v!, out!, lse!], shownKeys(mask), attrs, dk, dv);
+    }
+    const { params, subgroup, operands, shown, over } = plan(q!, k!, v!, mask, attrs);
     const g = headRows(gradient!);
     const o = headRows(out!);
     // Log-sum-exp, and after it what the first kernel leaves for the second.
@@ -170,7 +153,7 @@ export const attentionForward = {
     device.run(
       subgroup ? attentionBackwardQuerySubgroup : attentionBackwardQuery,
       byQuery.defines,
-      [g.storage, ...operands, o.storage, hidden, dq.storage, stats.storage],
+      [g.storage, ...operands, o.storage, ...shown, dq.storage, stats.storage],
       { ...params, ...byQuery.loops, atG: g.at, atO: o.at },
       byQuery.grid,
     );
@@ -178,7 +161,7 @@ export const attentionForward = {
     device.run(
       subgroup ? attentionBackwardKeySubgroup : attentionBackwardKey,
       byKey.defines,
-      [g.storage, ...operands, stats.storage, hidden, dk.storage, dv.storage],
+      [g.storage, ...operands, stats.storage, ...shown, dk.storage, dv.storage],
       { ...params, ...byKey.loops, atG: g.at },
       byKey.grid,
     );

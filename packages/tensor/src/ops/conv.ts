@@ -16,6 +16,7 @@ import {
 } from "./conv-implicit.ts";
 import { subgroupForward, subgroupInputGrad, subgroupWeightGrad } from "./conv-subgroup.ts";
 import { contiguous } from "./copy.ts";
+import { portableRung } from "./gemm.ts";
 
 /** Height, then width. */
 export type Pair = readonly [number, number];
@@ -77,7 +78,7 @@ function choosing(
   run: (kernel: ConvKernel) => void,
 ): void {
   const subgroups = device.capabilities.subgroupSize >= 4;
-  const standard = subgroups ? "subgroup" : "shared";
+  const standard = subgroups ? "subgroup" : portableRung(device);
   if (!device.chooser) {
     run(standard);
     return;

@@ -57,6 +57,11 @@ export type GemmKernel = "naive" | "register" | "shared" | "quad" | "subgroup4" 
 /** What a tuner's measurements are of. */
 const TEXTS = [gemmNaive, gemmRegister, gemmTiled, gemmQuad, gemmSubgroup];
 
+/** The portable kernel of a device: what software adapters spend on workgroup memory and barriers exceeds what its tiles save. */
+export function portableRung({ adapter, capabilities }: Device): "register" | "shared" {
+  return adapter.software && capabilities.subgroupSize === 0 ? "register" : "shared";
+}
+
 /** Multiplications up to which a tuner tries the naive kernel: beyond, it is far behind, and slow enough for its trial to be felt. */
 const MOST_NAIVE = 2 ** 22;
 
@@ -100,7 +105,8 @@ export function gemm(device: Device, options: GemmOptions): void {
   const fits = left !== null && right !== null;
   const thin = m < 8 || n < 8 || m * n < 1024;
   const quad = fits && subgroup === 4 && device.adapter.software && m > 4 && n > 16;
-  const standard: GemmKernel = fits ? (quad ? "quad" : m <= 4 ? "subgroup4" : "subgroup16") : thin ? "naive" : "shared";
+  const aligning: GemmKernel = quad ? "quad" : m <= 4 ? "subgroup4" : "subgroup16";
+  const standard: GemmKernel = fits ? aligning : thin ? "naive" : portableRung(device);
   const run = (kernel: GemmKernel): void => {
     switch (kernel) {
       case "naive":

@@ -16,23 +16,12 @@ export interface AttentionLayout {
   readonly rows: number;
   /** Keep also the loops that fetch keys rolled: slower, but heads of 80 compile forty times faster on software adapters. */
   readonly rolled: boolean;
-  readonly causal: boolean;
-  readonly mask: boolean;
 }
 
 /** Threads of the portable form's workgroup. */
 const PORTABLE_LANES = 32;
 
-export function attentionDefines({
-  type,
-  size,
-  valueSize,
-  subgroup,
-  rows,
-  rolled,
-  causal,
-  mask,
-}: AttentionLayout): Defines {
+export function attentionDefines({ type, size, valueSize, subgroup, rows, rolled }: AttentionLayout): Defines {
   return {
     T: type,
     D4: size / 4,
@@ -43,8 +32,6 @@ export function attentionDefines({
     KEYS: subgroup ? 4 : 2,
     ROLLED: rolled,
     FETCHED: subgroup ? 1 : 2,
-    CAUSAL: causal,
-    MASK: mask,
     MATH: mathFor("log_(x)"),
   };
 }
@@ -71,12 +58,10 @@ const base: AttentionLayout = {
   subgroup: 0,
   rows: 1,
   rolled: false,
-  causal: false,
-  mask: false,
 };
 const variants = (subgroup: number): Defines[] => [
   attentionDefines({ ...base, subgroup, rows: 2 }),
-  attentionDefines({ ...base, subgroup, valueSize: 4, causal: true, mask: true }),
+  attentionDefines({ ...base, subgroup, valueSize: 4 }),
   attentionDefines({ ...base, subgroup, rolled: true }),
 ];
 
@@ -109,6 +94,8 @@ const common = {
   queries: "u32",
   keys: "u32",
   atMask: "u32",
+  masked: "u32",
+  causal: "u32",
   scale: "f32",
   rows: "u32",
   chunks: "u32",
@@ -122,7 +109,7 @@ export const [attention, attentionSubgroup] = pair(
     ["q", "read"],
     ["k", "read"],
     ["v", "read"],
-    ["mask?MASK", "read"],
+    ["mask", "read"],
     ["o", "read_write"],
     ["lse", "read_write"],
   ],
@@ -138,7 +125,7 @@ export const [attentionBackwardQuery, attentionBackwardQuerySubgroup] = pair(
     ["k", "read"],
     ["v", "read"],
     ["o", "read"],
-    ["mask?MASK", "read"],
+    ["mask", "read"],
     ["dq", "read_write"],
     ["stats", "read_write"],
   ],
@@ -154,7 +141,7 @@ export const [attentionBackwardKey, attentionBackwardKeySubgroup] = pair(
     ["k", "read"],
     ["v", "read"],
     ["stats", "read"],
-    ["mask?MASK", "read"],
+    ["mask", "read"],
     ["dk", "read_write"],
     ["dv", "read_write"],
   ],

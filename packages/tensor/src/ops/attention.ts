@@ -75,8 +75,6 @@ function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causa
     valueSize: padded(v.shape[3]!),
     subgroup,
     rolled: q.device.adapter.software && Math.max(size, v.shape[3]!) > 64,
-    causal,
-    mask: mask !== undefined,
   };
   const pairs = batch * heads;
   const params = {
@@ -88,13 +86,16 @@ function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causa
     queries,
     keys,
     atMask: shown?.offset ?? 0,
+    masked: shown ? 1 : 0,
+    causal: causal ? 1 : 0,
     scale,
   };
   return {
     params,
     subgroup: subgroup > 0,
     operands: [rows.q.storage, rows.k.storage, rows.v.storage],
-    shown: shown ? [shown.storage] : [],
+    /** Bound where there is no mask, too, and then not read. */
+    mask: shown?.storage ?? rows.k.storage,
     /** Defines and grid for lanes that own queries or keys. */
     over: (tokens: number, most: number) => {
       const perLane = rowsPerLane(tokens, subgroup || 8, most);
@@ -119,13 +120,13 @@ export const attentionForward = {
       gemmAttention(q!, k!, v!, shownKeys(mask), attrs, out, lse);
       return [out, lse];
     }
-    const { params, subgroup, operands, shown, over } = plan(q!, k!, v!, mask, attrs);
+    const { params, subgroup, operands, mask: hidden, over } = plan(q!, k!, v!, mask, attrs);
     const { defines, loops, grid } = over(params.queries, mostRows(q!.device, q!.shape[3]!, false));
     const kernel = subgroup ? attentionSubgroup : attention;
     q!.device.run(
       kernel,
       defines,
-      [...operands, ...shown, out.storage, lse.storage],
+      [...operands, hidden, out.storage, lse.storage],
       { ...params, ...loops, scale: params.scale * Math.LOG2E },
       grid,
     );
@@ -142,7 +143,7 @@ export const attentionForward = {
     if (gemmAttentionFits(q!, k!, v!)) {
       return gemmAttentionBackward([gradient!, q!, k!, v!, out!, lse!], shownKeys(mask), attrs, dk, dv);
     }
-    const { params, subgroup, operands, shown, over } = plan(q!, k!, v!, mask, attrs);
+    const { params, subgroup, operands, mask: hidden, over } = plan(q!, k!, v!, mask, attrs);
     const g = headRows(gradient!);
     const o = headRows(out!);
     // Log-sum-exp, and after it what the first kernel leaves for the second.
@@ -153,7 +154,7 @@ export const attentionForward = {
     device.run(
       subgroup ? attentionBackwardQuerySubgroup : attentionBackwardQuery,
       byQuery.defines,
-      [g.storage, ...operands, o.storage, ...shown, dq.storage, stats.storage],
+      [g.storage, ...operands, o.storage, hidden, dq.storage, stats.storage],
       { ...params, ...byQuery.loops, atG: g.at, atO: o.at },
       byQuery.grid,
     );
@@ -161,7 +162,7 @@ export const attentionForward = {
     device.run(
       subgroup ? attentionBackwardKeySubgroup : attentionBackwardKey,
       byKey.defines,
-      [g.storage, ...operands, stats.storage, ...shown, dk.storage, dv.storage],
+      [g.storage, ...operands, stats.storage, hidden, dk.storage, dv.storage],
       { ...params, ...byKey.loops, atG: g.at },
       byKey.grid,
     );

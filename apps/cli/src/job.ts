@@ -21,8 +21,15 @@ import {
   shippedModels,
   softwareVersions,
 } from "@refl/refl/node";
-import { createDevice, type DebugLevel, type Device, ReflError } from "@refl/tensor";
-import { nodeHost } from "@refl/tensor/node";
+import {
+  createDevice,
+  type DebugLevel,
+  type Device,
+  ReflError,
+  type TuneCacheWarning,
+  type TuneMode,
+} from "@refl/tensor";
+import { fileTuneStore, nodeHost, tuneFolder } from "@refl/tensor/node";
 import manifest from "../package.json" with { type: "json" };
 
 /** The level that `REFL_DEBUG` asks for. Throws {@link ReflError} when it is none. */
@@ -32,14 +39,26 @@ export function debugLevel(text: string | undefined): DebugLevel {
   return Number(text) as DebugLevel;
 }
 
-/** Makes the device, runs `work` on it, and gives the device back however the work ends. Throws `NoAdapterError`. */
-export async function* onDevice<Result>(work: (device: Device) => Run<Result>): Run<Result> {
+/** Makes the device, whose kernels are chosen by `tune`, runs `work` on it, and gives the device back however the work ends. Throws `NoAdapterError`. */
+export async function* onDevice<Result>(work: (device: Device) => Run<Result>, tune: TuneMode = "off"): Run<Result> {
   const start = performance.now();
   yield { type: "stage", stage: "device" };
-  const device = await createDevice({ host: nodeHost(), debug: debugLevel(process.env["REFL_DEBUG"]) });
+  const warnings: TuneCacheWarning[] = [];
+  const device = await createDevice({
+    host: nodeHost(),
+    debug: debugLevel(process.env["REFL_DEBUG"]),
+    tune,
+    tuneStore: fileTuneStore(tuneFolder()),
+    warn: (warning) => void warnings.push(warning),
+  });
+  const told = (): RunEvent[] => warnings.splice(0).map(({ message }) => ({ type: "warning", message }));
   try {
     yield { type: "stage-end", stage: "device", seconds: (performance.now() - start) / 1000 };
-    return yield* work(device);
+    yield* told();
+    const result = yield* work(device);
+    await device.settleTuning();
+    yield* told();
+    return result;
   } finally {
     device.dispose();
   }
@@ -64,6 +83,7 @@ export interface RunPlace {
   readonly name: string;
   readonly out: string;
   readonly keepCheckpoints?: number;
+  readonly tune?: TuneMode;
 }
 
 /** A run's folder, and whether the run goes on from a checkpoint in it. */
@@ -109,7 +129,7 @@ export function recordedJob<Result>(
     } finally {
       await run.sink.discardIfEmpty();
     }
-  });
+  }, config.tune);
 }
 
 /** The events of `run` without its `result`, which the caller gives after work of its own. */

@@ -122,6 +122,19 @@ describe("answers", () => {
     expect(tuner.version).toBe(0);
   });
 
+  test("online: in the coarse timestamps of pages, a step or two tell nothing", async () => {
+    const step = 0.065536;
+    for (const [times, expected] of [
+      [[9 * step, 0, 2 * step], "shared"],
+      [[9 * step, step, 9 * step], "register"],
+    ] as const) {
+      const tuner = await open({ measure: clock(times).measure });
+      tuner.choose(choice());
+      await tuner.settled();
+      expect(tuner.choose(choice())).toBe(expected);
+    }
+  });
+
   test("online: a choice inside a candidate that is being timed takes its standard kernel unmeasured", async () => {
     const time = clock([3, 1, 2]);
     const tuner = await open({ measure: time.measure });

@@ -50,7 +50,7 @@ function evaluate(config: EvaluateConfig, signal: AbortSignal): Run<EvaluationRe
     yield* evaluationTables(result.judged, result.wordOrder);
     yield* finish(result, config);
     return result;
-  });
+  }, config.tune);
 }
 
 async function* rankings(config: EvaluateRankingsConfig, signal: AbortSignal): Run<void> {
@@ -58,7 +58,10 @@ async function* rankings(config: EvaluateRankingsConfig, signal: AbortSignal): R
   const { scores: file, saveScores } = config;
   const scores =
     file === undefined
-      ? yield* onDevice((device) => scoreComparisons(config, comparisons, files, jobContext(device, null, signal)))
+      ? yield* onDevice(
+          (device) => scoreComparisons(config, comparisons, files, jobContext(device, null, signal)),
+          config.tune,
+        )
       : scoresOfComparisons(file, await readScores(file), comparisons);
   if (saveScores !== undefined) {
     const records = comparisons.map(({ id, prompt }, i) => JSON.stringify({ id, prompt, rewards: scores[i] }));
@@ -76,7 +79,7 @@ async function* models(
   signal: AbortSignal,
 ): Run<void> {
   const scores = pictures.some((model) => "inputs" in model)
-    ? yield* onDevice((device) => scoreModels(config, pictures, jobContext(device, null, signal)))
+    ? yield* onDevice((device) => scoreModels(config, pictures, jobContext(device, null, signal)), config.tune)
     : yield* scoreModels(config, pictures, null);
   const human = config.humanRanks?.split(",").map(Number) ?? null;
   const result = evaluateModels(scores, human, { ...config, seed: SEED });

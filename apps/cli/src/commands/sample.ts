@@ -56,7 +56,7 @@ function sample(
     const rows = pictures.map(({ record }, i) => [files[i]!, record.prompt]);
     yield { type: "table", title: "Pictures", header: ["file", "prompt"], rows };
     yield { type: "result", summary: pictures.map(({ record }, i) => ({ file: files[i]!, ...record })) };
-  });
+  }, config.tune);
 }
 
 /** Adds the command. */

@@ -81,7 +81,7 @@ export function addScoreCommands({ parent, act }: CommandSlot): void {
               await writeFileAtomic(config.out, formatScores(scored, fileFormat(config)));
               yield { type: "note", message: `scores: ${config.out}` };
             } else if (hidden && !json) terminal.stdout(formatScores(scored, fileFormat(config)));
-          }),
+          }, config.tune),
         );
         return undefined;
       }),

@@ -42,7 +42,9 @@ function dryRunOption(command: Command): () => boolean {
 }
 
 const tellDryRun = async (context: CommandContext, training: Training): Promise<undefined> => {
-  await drive(context, (signal) => onDevice((device) => dryRun(training, jobContext(device, null, signal))));
+  await drive(context, (signal) =>
+    onDevice((device) => dryRun(training, jobContext(device, null, signal)), training.config.tune),
+  );
   return undefined;
 };
 

@@ -1,6 +1,6 @@
 /** The config of `eval models`: text-to-image models ranked by a scorer's mean, beside people's ranks. */
 import * as v from "valibot";
-import { intervalEntries, text } from "./fields.ts";
+import { intervalEntries, text, tuneEntry } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 import { scorerEntries } from "./score.ts";
 
@@ -30,6 +30,7 @@ export const EvaluateModelsSchema = v.strictObject({
   ),
   ...scorerEntries,
   model: v.optional(scorerEntries.model),
+  ...tuneEntry,
   ...intervalEntries,
   out: v.optional(text("JSON file for the result")),
 });

@@ -1,6 +1,6 @@
 /** The config of `eval rankings`: how well a scorer agrees with people's rankings. */
 import * as v from "valibot";
-import { intervalEntries, text } from "./fields.ts";
+import { intervalEntries, text, tuneEntry } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 import { scorerEntries } from "./score.ts";
 
@@ -12,6 +12,7 @@ export const EvaluateRankingsSchema = v.strictObject({
   saveScores: v.optional(text("JSON file for the scores, as `scores` takes them")),
   ...scorerEntries,
   model: v.optional(scorerEntries.model),
+  ...tuneEntry,
   ...intervalEntries,
   out: v.optional(text("JSON file for the result")),
 });

@@ -1,6 +1,6 @@
 /** The config of `eval`: the judge's view of a model's pictures for held-out prompts. */
 import * as v from "valibot";
-import { choice, count, intervalEntries, samplerEntries, TASTE_NAMES, taskEntries, text } from "./fields.ts";
+import { choice, count, intervalEntries, samplerEntries, TASTE_NAMES, taskEntries, text, tuneEntry } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 
 /** Schema of the config of `eval`. */
@@ -14,6 +14,7 @@ export const EvaluateSchema = v.strictObject({
     128,
   ),
   ...samplerEntries,
+  ...tuneEntry,
   bestOf: v.optional(
     count("Pictures drawn for each prompt, of which the reward model chooses the one that is judged"),
     1,

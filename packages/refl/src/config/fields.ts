@@ -1,4 +1,5 @@
 /** Schema pieces that several commands' configs share. */
+import { TUNE_MODES } from "@refl/tensor";
 import * as v from "valibot";
 import { INTERVAL_KINDS } from "../evaluate/intervals.ts";
 
@@ -100,6 +101,17 @@ export const precisionEntry = {
   precision: v.optional(
     choice(PRECISIONS, "What models compute and keep activations in; `f16` is mixed precision with a scaled loss"),
     "f32",
+  ),
+};
+
+/** How kernels are chosen. */
+export const tuneEntry = {
+  tune: v.optional(
+    choice(
+      TUNE_MODES,
+      "Which kernels compute: `off` the standard ones, with the same bits every time; `cached` those found fastest before; `online` measures what is new",
+    ),
+    "off",
   ),
 };
 

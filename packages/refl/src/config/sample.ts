@@ -1,7 +1,7 @@
 /** The config of `sample`: drawing pictures for prompts. */
 import * as v from "valibot";
 import type { ImageParameters, SampleRecord } from "../io/parameters.ts";
-import { choice, count, positive, share, TASK_NAMES, text, whole } from "./fields.ts";
+import { choice, count, positive, share, TASK_NAMES, text, tuneEntry, whole } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 import { type ConfigSource, plainSource } from "./source.ts";
 
@@ -60,6 +60,7 @@ export const SampleSchema = v.strictObject({
   batchSize: v.optional(
     count("Pictures drawn at once, which changes memory and speed alone; without it 64 small ones or one large one"),
   ),
+  ...tuneEntry,
   out: v.optional(text("Folder for the PNG files"), "pictures"),
   grid: v.optional(text("PNG file for all pictures side by side, a row for each prompt")),
 });

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { BLIP_HEADS } from "../scorers/blip.ts";
 import { SCORERS } from "../scorers/scorer.ts";
-import { choice, count, text } from "./fields.ts";
+import { choice, count, text, tuneEntry } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 
 /** Forms in which scores are told. */
@@ -32,6 +32,7 @@ const { batchSize, ...weightEntries } = scorerEntries;
 /** Schema of the config of `score` and of `rank`. */
 export const ScoreSchema = v.strictObject({
   ...weightEntries,
+  ...tuneEntry,
   prompt: v.optional(
     v.pipe(
       v.array(v.string()),

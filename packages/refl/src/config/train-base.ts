@@ -13,6 +13,7 @@ import {
   sampleEveryEntry,
   samplerEntries,
   taskEntries,
+  tuneEntry,
 } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 
@@ -32,6 +33,7 @@ export const TrainBaseSchema = v.strictObject({
   ...optimizerEntries(1e-3, "cosine", 100),
   ...emaEntry(0.999),
   ...precisionEntry,
+  ...tuneEntry,
   predictionType: v.optional(
     choice(
       PREDICTION_TYPES,

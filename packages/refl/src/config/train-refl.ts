@@ -18,6 +18,7 @@ import {
   TASTE_NAMES,
   taskEntries,
   text,
+  tuneEntry,
 } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 import { LOSS_WEIGHTINGS } from "./train-base.ts";
@@ -87,6 +88,7 @@ export const TrainReflSchema = v.strictObject({
   taste: v.optional(choice(TASTE_NAMES, "The taste by which the judge's early stop looks"), "judge"),
   ...reflTrainingEntries,
   ...precisionEntry,
+  ...tuneEntry,
   control: v.optional(flag("Train the control arm (lambda 0, same data, same steps) beside it"), true),
   ...samplerEntries,
   ...checkpointEntries(25),

@@ -13,6 +13,7 @@ import {
   TASTE_NAMES,
   taskEntries,
   text,
+  tuneEntry,
   whole,
 } from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
@@ -61,6 +62,7 @@ export const TrainRewardSchema = v.strictObject({
   ),
   ...rewardTrainingEntries,
   ...precisionEntry,
+  ...tuneEntry,
   ...samplerEntries,
   ...checkpointEntries(50),
 });

@@ -31,6 +31,11 @@ export interface TunerOptions {
 /** A candidate takes the standard one's place only where it saves more than noise may: this share of its time. */
 const MARGIN = 0.03;
 
+/** Pages get timestamps in steps of so many milliseconds, and times of up to two steps may be none in truth. */
+const STEP_MS = 0.065536;
+
+const inSteps = (ms: number): boolean => Math.abs(ms / STEP_MS - Math.round(ms / STEP_MS)) < 1e-6;
+
 export class Tuner implements KernelChooser {
   readonly mode: TunerOptions["mode"];
   readonly #options: TunerOptions;
@@ -110,7 +115,9 @@ export class Tuner implements KernelChooser {
     });
     if (Object.values(ms).some((time) => !Number.isFinite(time))) return;
     const best = candidates.reduce((a, b) => (ms[b]! < ms[a]! ? b : a));
-    const choice = ms[best]! < ms[standard]! * (1 - MARGIN) ? best : standard;
+    const resolution = Object.values(ms).every(inSteps) ? 2 * STEP_MS : 0;
+    const saved = ms[standard]! - ms[best]!;
+    const choice = saved > Math.max(ms[standard]! * MARGIN, resolution) ? best : standard;
     this.#table.set(key, { choice, ms, kernels: kernelsFingerprint(kernels) });
     if (choice !== standard) this.#version++;
     this.#save();

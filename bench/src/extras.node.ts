@@ -103,6 +103,9 @@ async function withColdCache<T>(work: (env: Record<string, string>) => Promise<T
   }
 }
 
+/** Multiplications and additions of the product that a step's rate is compared with. */
+const GEMM_FLOPS = 2 * 1024 ** 3;
+
 async function trainingRow(
   kind: "refl" | "reward",
   { folder, log }: ExtrasOptions,
@@ -132,7 +135,14 @@ async function trainingRow(
       unit: "s CPU of the driver's threads",
       note: "the first step without a shader cache, less a later one",
     },
+    { name: `${name}: arithmetic`, value: report.flops / 1e9, unit: "GFLOP per step" },
   );
+  if (report.software)
+    facts.push({
+      name: `${name}: rate`,
+      value: (100 * (report.flops / report.cpu.median)) / (GEMM_FLOPS / report.gemmMs),
+      unit: "% of a product's of 1024³ in the same process",
+    });
 }
 
 /** Engines that have a report, by name. */

@@ -10,6 +10,10 @@ export interface TrainingReport {
   readonly dispatchesPerStep: number;
   readonly submitsPerStep: number;
   readonly peakBytes: number;
+  /** Multiplications and additions of a step's products, as `explain` counts them. */
+  readonly flops: number;
+  /** CPU milliseconds of the driver's threads for a product of 1024³ in the same process. */
+  readonly gemmMs: number;
   readonly software: boolean;
 }
 

@@ -12,10 +12,10 @@ import {
   trainRefl,
   trainRewardModel,
 } from "@refl/refl";
-import { createDevice, type Device } from "@refl/tensor";
+import { createDevice, type Device, scope, zeros } from "@refl/tensor";
 import { nodeHost } from "@refl/tensor/node";
 import { summarize } from "../stats.ts";
-import { watchDriverThreads } from "../threads.node.ts";
+import { type DriverThreads, watchDriverThreads } from "../threads.node.ts";
 import type { TrainingReport } from "./reports.ts";
 
 const TASK = taskNamed("emoji32");
@@ -24,6 +24,8 @@ const WORDS = TASK.vocabulary;
 const WARM = 2;
 const TIMED = 7;
 const STEPS = WARM + TIMED;
+/** Side of the product that a step's rate is compared with. */
+const SIDE = 1024;
 
 const prompt = (_seed: number, index: number): string => `${WORDS[index % WORDS.length]}`;
 
@@ -64,8 +66,8 @@ function refl(device: Device): Run<unknown> {
     rewardNoise: 0.3,
     window: 1,
     samplerSteps: 10,
-    lora: null,
-    lr: 2e-5,
+    lora: { rank: 8 },
+    lr: 2e-3,
     lrSchedule: "constant",
     warmupSteps: 0,
     weightDecay: 0.01,
@@ -106,9 +108,27 @@ function reward(device: Device): Run<unknown> {
   });
 }
 
+/** CPU milliseconds of one product of 1024³. */
+async function gemmTime(device: Device, driver: DriverThreads): Promise<number> {
+  const a = zeros(device, [SIDE, SIDE]).fill_(0.5);
+  const times: number[] = [];
+  for (let i = 0; i <= TIMED; i++) {
+    const before = driver.workers();
+    scope(() => void a.matmul(a));
+    await device.sync();
+    if (i) times.push(driver.workers() - before);
+  }
+  return summarize(times).median;
+}
+
 async function main(): Promise<TrainingReport> {
   const driver = watchDriverThreads();
-  const device = await createDevice({ host: nodeHost() });
+  let flops = 0;
+  // A line of `explain` for every plan; the first is that of the step.
+  const log = (line: string): void => {
+    flops ||= 1e9 * Number(/([\d.]+) GFLOP/.exec(line)?.[1] ?? 0);
+  };
+  const device = await createDevice({ host: nodeHost(), debug: 1, log });
   const run = process.argv[2] === "reward" ? reward(device) : refl(device);
   const wall: number[] = [];
   const cpu: number[] = [];
@@ -126,13 +146,16 @@ async function main(): Promise<TrainingReport> {
   }
   const timed = { wall: summarize(wall.slice(WARM)), cpu: summarize(cpu.slice(WARM)) };
   const { pipelines, dispatches, submits } = device.counters;
+  const { peak } = device.memory();
   return {
     ...timed,
     first: { wall: wall[0]!, cpu: cpu[0]! },
     pipelines,
     dispatchesPerStep: dispatches / wall.length,
     submitsPerStep: submits / wall.length,
-    peakBytes: device.memory().peak,
+    peakBytes: peak,
+    flops,
+    gemmMs: await gemmTime(device, driver),
     software: device.adapter.software,
   };
 }

@@ -152,7 +152,7 @@ async function each<T>(
   env?: Record<string, string>,
 ): Promise<Record<string, T>> {
   const found: Record<string, T> = {};
-  // ONNX Runtime takes half a minute to start in Node and runs no single ops.
+  // ONNX Runtime runs graphs, and no single ops.
   for (const name of ["refl", ...peers.filter((peer) => peer !== "ort-web")]) {
     try {
       found[name] = await child<T>(join(folder, script), [name, bundles], env);

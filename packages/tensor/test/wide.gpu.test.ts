@@ -2,7 +2,9 @@
 import { drawOperand } from "@refl/kernels-wgsl/testing";
 import { expect, test } from "vitest";
 import { apply, type Device, scope, type Tensor, tensor, zeros } from "../src/index.ts";
+import { copyInto } from "../src/ops/copy.ts";
 import { testDevice } from "./device.ts";
+import { relativeError } from "./operands.ts";
 
 const device = await testDevice("full");
 
@@ -58,6 +60,42 @@ test("a wide fill writes what a narrow one does and nothing beside it", async ()
   for (const x of [around, inner, off, odd]) x.dispose();
 });
 
+test("a wide copy writes, converts and adds what a narrow one does and nothing beside it", async () => {
+  const count = 1 << 17;
+  const from = drawn([count], 3);
+  for (const dtype of device.capabilities.f16 ? (["f32", "f16"] as const) : (["f32"] as const)) {
+    const around = zeros(device, [count + 12], dtype);
+    const off = zeros(device, [count + 12], dtype);
+    const inner = around.slice(0, 4, 4 + count);
+    const odd = off.slice(0, 3, 3 + count);
+    for (const accumulate of [false, true]) {
+      const copy = (to: Tensor): void => copyInto(to, { strides: [1], offset: to.offset }, from, accumulate);
+      expect(kernelsOf(() => copy(inner))).toEqual(["copy_wide"]);
+      expect(kernelsOf(() => copy(odd))).toEqual(["copy_flat"]);
+    }
+    const [wide, narrow] = [await around.data(), await off.data()];
+    expect(wide.subarray(4, 4 + count)).toEqual(narrow.subarray(3, 3 + count));
+    expect(wide[4]).not.toBe(0);
+    expect([...wide.subarray(0, 4), ...wide.subarray(4 + count)].every((x) => x === 0)).toBe(true);
+    for (const x of [around, off, inner, odd]) x.dispose();
+  }
+  from.dispose();
+});
+
+test.each([257, 258, 259])("a transposed product takes %i steps by subgroups where it is large", async (k) => {
+  const [m, n] = [256, 260];
+  const [a, b] = [drawOperand({ shape: [k, m] }, 1).data, drawOperand({ shape: [k, n] }, 2).data];
+  const [left, right] = [tensor(device, a, [k, m]), tensor(device, b, [k, n])];
+  const product = scope(() => left.transpose(0, 1).matmul(right));
+  if (device.capabilities.subgroupSize >= 4)
+    expect(kernelsOf(() => left.transpose(0, 1).matmul(right))).toEqual(["gemm_subgroup"]);
+  const expected = new Float64Array(m * n);
+  for (let step = 0; step < k; step++)
+    for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) expected[i * n + j]! += a[step * m + i]! * b[step * n + j]!;
+  expect(relativeError(await product.data(), expected)).toBeLessThan(1e-5);
+  for (const x of [left, right, product]) x.dispose();
+});
+
 test("the wide embedding kernels give the bits of the narrow ones, long chains included", async () => {
   const [count, width, rows] = [1024, 256, 40];
   const values = drawnIds(count, rows + 3);
@@ -70,7 +108,12 @@ test("the wide embedding kernels give the bits of the narrow ones, long chains i
   const first = g.slice(1, 0, part);
   narrowG.slice(0, 0, count).copy_(first);
   const gradient = (from: Tensor, by: Tensor): Tensor => apply("embeddingBackward", [from, by], { rows });
-  expect(kernelsOf(() => gradient(g, ids))).toEqual(["fill_wide", "fill_wide", "embedding_link_wide", "embedding_scatter_wide"]);
+  expect(kernelsOf(() => gradient(g, ids))).toEqual([
+    "fill_wide",
+    "fill_wide",
+    "embedding_link_wide",
+    "embedding_scatter_wide",
+  ]);
   const wide = gradient(g, ids);
   const narrow = gradient(narrowG, longer);
   const found = (await wide.data()) as Float32Array;

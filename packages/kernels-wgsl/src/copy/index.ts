@@ -1,7 +1,7 @@
 /** Copy kernels: strided to strided, flat to flat, and fill. */
 import { defineKernel } from "../kernel.ts";
 import { runDefines } from "../runs.ts";
-import { copy_flat, copy_strided, fill_wide, fill as fillSource } from "../wgsl.gen.ts";
+import { copy_flat, copy_strided, copy_wide, fill_wide, fill as fillSource } from "../wgsl.gen.ts";
 
 const buffers = [
   ["a", "read"],
@@ -47,6 +47,19 @@ export const copyFlat = defineKernel({
   params: { offsetA: "u32", offsetO: "u32", count: "u32" },
   workgroup: [64, 1, 1],
   variants,
+});
+
+/** Elements of a workgroup of {@link copyWide}. */
+export const COPY_WIDE_GROUP = 1024;
+
+/** {@link copyFlat} with offsets and count in vec4s, but never to bool. */
+export const copyWide = defineKernel({
+  name: "copy_wide",
+  source: copy_wide,
+  buffers,
+  params: copyFlat.params,
+  workgroup: [64, 1, 1],
+  variants: variants.slice(0, 2),
 });
 
 export const fill = defineKernel({

@@ -4,7 +4,7 @@
 // On lavapipe a per-lane load costs 20 ns per vec4 and a broadcast 0.9 ns, so 16 rows reach 18-19 GFLOP/s per core where workgroup memory
 // tiles reach 5; 32 rows gain another 5 % and triple the compile time.
 // TA: A is stored [k, m]; TB: B is stored [n, k]. The host guarantees that k, n, every leading dimension and every offset are multiples of 4
-// (m as well under TA), and that subgroups have exactly $SG lanes.
+// (m as well under TA), and that subgroups have exactly $SG lanes. TAIL, for TA without TB, takes any k: up to three more steps of one each.
 @group(0) @binding($next) var<storage, read> a: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> b: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> bias: array<$T>;
@@ -42,7 +42,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_invocation_id) 
   var ib = baseB + col4;
   let stepB = p.ldb / 4u;
 //#endif
+//#if TAIL
+  let whole = p.k / 4u * 4u;
+  for (var k = 0u; k < whole; k += 4u) {
+//#else
   for (var k = 0u; k < p.k; k += 4u) {
+//#endif
 //#repeat q QUADS
     let a$q = vec4<f32>(a[ia$q]);
 //#end
@@ -87,6 +92,19 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_invocation_id) 
 //#end
 //#endif
   }
+//#if TAIL
+  for (var k = whole; k < p.k; k++) {
+    let last = vec4<f32>(a[baseA + k * (p.lda / 4u) + min(row0 / 4u + min(lane, ${ROWS4 - 1}u), p.m / 4u - 1u)]);
+    let s = vec4<f32>(b[baseB + k * (p.ldb / 4u) + col4]);
+//#repeat g ROWS4
+    let t$g = subgroupBroadcast(last, ${g}u);
+    acc${g * 4} += t$g.x * s;
+    acc${g * 4 + 1} += t$g.y * s;
+    acc${g * 4 + 2} += t$g.z * s;
+    acc${g * 4 + 3} += t$g.w * s;
+//#end
+  }
+//#endif
   // The bias, zeros without one, which change no bit: a sum that began with 0 is never -0. One of columns is each lane's own, of rows the lanes fetch
   // one each and hand it round, so that there are few sites that load. It is a parameter, so that products with and without are one pipeline.
   var columns = vec4<f32>();

@@ -83,15 +83,16 @@ export const gemmTiled = defineKernel({
   variants: [plain, full],
 });
 
-/** Adds the subgroup size, rows per workgroup and storage order of the operands. */
+/** Adds the subgroup size, rows per workgroup and storage order of the operands, and with `tail` the steps of a k that four does not divide. */
 export function gemmSubgroupDefines(
   base: Defines,
   subgroup: number,
   rows: 4 | 16,
   transposed: { a: boolean; b: boolean },
+  tail = false,
 ): Defines {
   const { T, ACT, MATH } = base as { T: string; ACT: string; MATH: string };
-  return interned(`${T} ${ACT} ${subgroup} ${rows} ${transposed.a} ${transposed.b}`, () => ({
+  return interned(`${T} ${ACT} ${subgroup} ${rows} ${transposed.a} ${transposed.b} ${tail}`, () => ({
     T,
     ACT,
     MATH,
@@ -101,6 +102,7 @@ export function gemmSubgroupDefines(
     QUADS: Math.ceil(rows / subgroup),
     TA: transposed.a,
     TB: transposed.b,
+    TAIL: tail,
   }));
 }
 
@@ -115,6 +117,7 @@ export const gemmSubgroup = defineKernel({
     gemmSubgroupDefines(plain, 8, 16, { a: false, b: false }),
     gemmSubgroupDefines(full, 8, 16, { a: true, b: true }),
     gemmSubgroupDefines(plain, 4, 4, { a: true, b: false }),
+    gemmSubgroupDefines(plain, 8, 16, { a: true, b: false }, true),
   ],
 });
 

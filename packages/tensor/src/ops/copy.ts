@@ -1,5 +1,13 @@
 /** Ops that move elements: contiguous copies, casts, concatenation, placing in a larger tensor. */
-import { copyFlat, copyStrided, cutIntoRuns, linearGrid, runDefines } from "@refl/kernels-wgsl";
+import {
+  COPY_WIDE_GROUP,
+  copyFlat,
+  copyStrided,
+  copyWide,
+  cutIntoRuns,
+  linearGrid,
+  runDefines,
+} from "@refl/kernels-wgsl";
 import { type DType, STORAGE } from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
@@ -20,6 +28,9 @@ interface Region {
   readonly offset: number;
 }
 
+/** Elements from which vec4s pay their further pipeline. */
+const LEAST_WIDE = 1 << 17;
+
 /** Copies `from` into `region` of `to`, converting the type; adds instead where `accumulate`. No history is recorded. */
 export function copyInto(to: Tensor, region: Region, from: Tensor, accumulate = false): void {
   const count = numel(from.shape);
@@ -34,6 +45,17 @@ export function copyInto(to: Tensor, region: Region, from: Tensor, accumulate = 
   const flat =
     merged.shape.length === 0 ||
     (merged.shape.length === 1 && merged.strides[0]![0] === 1 && merged.strides[1]![0] === 1);
+  const wide = count >= LEAST_WIDE && [count, from.offset, region.offset].every((n) => n % 4 === 0) && !defines.TO_BOOL;
+  if (flat && wide) {
+    from.device.run(
+      copyWide,
+      defines,
+      [from.storage, to.storage],
+      { offsetA: from.offset / 4, offsetO: region.offset / 4, count: count / 4 },
+      linearGrid(count, COPY_WIDE_GROUP),
+    );
+    return;
+  }
   if (flat) {
     from.device.run(
       copyFlat,

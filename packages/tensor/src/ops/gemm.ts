@@ -65,6 +65,9 @@ export function portableRung({ adapter, capabilities }: Device): "register" | "s
 /** Multiplications up to which a tuner tries the naive kernel: beyond, it is far behind, and slow enough for its trial to be felt. */
 const MOST_NAIVE = 2 ** 22;
 
+/** Multiplications from which a k that four does not divide is worth a pipeline of its own: the tokens of a picture, in weights' gradients. */
+const LEAST_TAIL = 2 ** 24;
+
 /** How a matrix is stored: by rows (n), by columns (t), or with gaps in both (s). */
 const order = (x: MatrixOperand): string => (x.col === 1 ? "n" : x.row === 1 ? "t" : "s");
 
@@ -78,9 +81,10 @@ export function gemm(device: Device, options: GemmOptions): void {
   // The naive and the subgroup kernel bind some buffer for the bias in any case.
   const withBias = bias ? storages : [a.storage, b.storage, a.storage, c.storage];
   const subgroup = device.capabilities.subgroupSize;
-  const fast = subgroup >= 4 && aligned(k, n, c.offset ?? 0, m * n * (batch > 1 ? 1 : 0));
-  const left = fast ? storedAs(a, m, k) : null;
-  const right = left ? storedAs(b, k, n) : null;
+  const fast = subgroup >= 4 && aligned(n, c.offset ?? 0, m * n * (batch > 1 ? 1 : 0));
+  const tail = k % 4 !== 0;
+  const left = fast && (!tail || m * n * k >= LEAST_TAIL) ? storedAs(a, m, k) : null;
+  const right = left && (!tail || left.transposed) ? storedAs(b, k, n) : null;
   // One object for all kernels, each of which takes what it declares: joining objects costs more than all else here.
   const params = {
     m,
@@ -102,9 +106,9 @@ export function gemm(device: Device, options: GemmOptions): void {
     rowB: b.row,
     colB: b.col,
   };
-  const fits = left !== null && right !== null;
+  const fits = left !== null && right !== null && !(tail && right.transposed);
   const thin = m < 8 || n < 8 || m * n < 1024;
-  const quad = fits && subgroup === 4 && device.adapter.software && m > 4 && n > 16;
+  const quad = fits && !tail && subgroup === 4 && device.adapter.software && m > 4 && n > 16;
   const aligning: GemmKernel = quad ? "quad" : m <= 4 ? "subgroup4" : "subgroup16";
   const standard: GemmKernel = fits ? aligning : thin ? "naive" : portableRung(device);
   const run = (kernel: GemmKernel): void => {
@@ -126,7 +130,7 @@ export function gemm(device: Device, options: GemmOptions): void {
       default: {
         const rows = kernel === "subgroup4" ? 4 : 16;
         const transposed = { a: left!.transposed, b: right!.transposed };
-        const variant = gemmSubgroupDefines(defines, subgroup, rows, transposed);
+        const variant = gemmSubgroupDefines(defines, subgroup, rows, transposed, tail);
         device.run(gemmSubgroup, variant, withBias, params, gemmGrid.subgroup(m, n, batch, subgroup, rows));
       }
     }
@@ -140,7 +144,7 @@ export function gemm(device: Device, options: GemmOptions): void {
   (thin || batch * m * n * k <= MOST_NAIVE ? candidates : slow).unshift("naive");
   if (quad) candidates.push("quad");
   if (fits) candidates.push("subgroup4", "subgroup16");
-  const form = `${dtype} ${order(a)}${order(b)}${fits ? " aligned" : ""}`;
+  const form = `${dtype} ${order(a)}${order(b)}${fits ? (tail ? " tail" : " aligned") : ""}`;
   run(
     choose(device.chooser, {
       op: "matmul",

@@ -25,6 +25,7 @@ const ladder = (name: string, op: string, kernels: readonly string[]): LadderSpe
 
 const GEMM = ["naive", "register", "shared", "quad", "subgroup4", "subgroup16"];
 const CONV = ["naive", "register", "shared", "subgroup"];
+const ROW = ["thread", "tree", "subgroup"];
 
 /** All ladders. */
 export const LADDERS: readonly LadderSpec[] = [
@@ -33,6 +34,9 @@ export const LADDERS: readonly LadderSpec[] = [
   ladder("conv 3×3 64→64, 32²", "conv2d", CONV),
   ladder("conv 3×3 64→64, 32² dX", "conv2dInputGrad", CONV),
   ladder("conv 3×3 64→64, 32² dW", "conv2dWeightGrad", CONV),
+  ladder("softmax 1024×1024", "softmax", ROW),
+  ladder("LayerNorm 1024×768", "layerNorm", ROW),
+  ladder("GroupNorm 320×32², 32 groups", "groupNorm", ROW),
 ];
 
 const titleOf = ({ row }: LadderSpec): string => `ladder: ${row.name}`;
@@ -98,6 +102,7 @@ export async function runLadder(
     const { wall, cpu } = timing;
     return { name, error, wall, cpu, seconds: (cpu ? cpu.median / clock.threads : wall.median) / 1000 };
   });
+  const products = flops(work);
   const least = Math.min(...rungs.map(({ seconds }) => seconds));
   return rungs.map(({ name, error, wall, cpu, seconds }): Row => {
     const ofBest = least / seconds;
@@ -112,7 +117,7 @@ export async function runLadder(
       madMs: { refl: wall.mad },
       errors: { refl: error },
       ...(cpu && { cpuMs: { refl: cpu.median }, cpuMadMs: { refl: cpu.mad } }),
-      gflops: flops(work) / seconds / 1e9,
+      ...(products > 0 && { gflops: products / seconds / 1e9 }),
       ofBest,
     };
     log(`${row.name}: ${(cpu ?? wall).median.toFixed(2)} ms, ${(100 * ofBest).toFixed(0)} % of the best`);

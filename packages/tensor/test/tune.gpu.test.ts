@@ -48,7 +48,10 @@ async function run(device: Device, c: OpCase, named: Record<string, string>, see
   return { found, expected: references[c.op]!(operands, c.attrs as never).data };
 }
 
-const chosen = [...opCases.filter(({ op }) => /^(matmul|linear|conv2d)/.test(op)), ...large];
+const chosen = [
+  ...opCases.filter(({ op }) => /^(matmul|linear|conv2d|softmax|logSoftmax|crossEntropy|layerNorm|groupNorm)/.test(op)),
+  ...large,
+];
 
 for (const tier of ["full", "portable"] as const) {
   describe(`${tier} tier`, () => {

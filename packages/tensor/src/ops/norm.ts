@@ -21,7 +21,7 @@ import { numel } from "../shape.ts";
 import { emptyLike, Tensor } from "../tensor.ts";
 import { contiguous } from "./copy.ts";
 import { sum } from "./reduce.ts";
-import { rowPlan } from "./rows.ts";
+import { overRows, rowPlan } from "./rows.ts";
 
 /** Activation fused into group norm's result. */
 export type NormActivation = "none" | "silu";
@@ -56,6 +56,11 @@ function groupSizes(x: Tensor, groups: number): { items: number; channels: numbe
   return { items: x.shape[0]!, channels: x.shape[1]! / groups, spatial: numel(x.shape.slice(2)) };
 }
 
+const LAYER_NORM = [layerNormRows];
+const LAYER_NORM_BACKWARD = [layerNormBackwardRows];
+const GROUP_NORM = [groupNormRows];
+const GROUP_NORM_BACKWARD = [groupNormSumsRows, groupNormBackwardRows];
+
 export const normForward = {
   layerNorm: ([x, weight, bias], { eps }) => {
     const columns = x!.shape.at(-1)!;
@@ -66,21 +71,23 @@ export const normForward = {
     const a = contiguous(x!);
     const w = weight && contiguous(weight);
     const b = bias && contiguous(bias);
-    const { layout, grid, width } = rowPlan(out.device, x!.dtype as FloatType, rows, columns);
-    out.device.run(
-      layout.lanes === "subgroup" ? layerNormRowsSubgroup : layerNormRows,
-      normDefines(layout, { weight: w !== undefined, bias: b !== undefined }),
-      [a.storage, ...(w ? [w.storage] : []), ...(b ? [b.storage] : []), out.storage, stats.storage],
-      {
-        offset: a.offset / width,
-        offsetW: (w?.offset ?? 0) / width,
-        offsetB: (b?.offset ?? 0) / width,
-        rows,
-        columns: columns / width,
-        eps,
-      },
-      grid,
-    );
+    const work = { op: "layerNorm", type: x!.dtype as FloatType, rows, columns, kernels: LAYER_NORM };
+    overRows(out.device, work, ({ layout, grid, width }) => {
+      out.device.run(
+        layout.lanes === "subgroup" ? layerNormRowsSubgroup : layerNormRows,
+        normDefines(layout, { weight: w !== undefined, bias: b !== undefined }),
+        [a.storage, ...(w ? [w.storage] : []), ...(b ? [b.storage] : []), out.storage, stats.storage],
+        {
+          offset: a.offset / width,
+          offsetW: (w?.offset ?? 0) / width,
+          offsetB: (b?.offset ?? 0) / width,
+          rows,
+          columns: columns / width,
+          eps,
+        },
+        grid,
+      );
+    });
     return [out, stats];
   },
   layerNormBackward: ([gradient, x, stats, weight], { parameters }) => {
@@ -91,16 +98,20 @@ export const normForward = {
     const g = contiguous(gradient!);
     const a = contiguous(x!);
     const w = weight && contiguous(weight);
-    const { layout, grid, width } = rowPlan(device, x!.dtype as FloatType, rows, columns);
+    const type = x!.dtype as FloatType;
+    const { layout, width } = rowPlan(device, type, rows, columns);
     const offsets = { offset: a.offset / width, offsetG: g.offset / width };
     if (out.numel) {
-      device.run(
-        layout.lanes === "subgroup" ? layerNormBackwardRowsSubgroup : layerNormBackwardRows,
-        normDefines(layout, { weight: w !== undefined, bias: false }),
-        [g.storage, a.storage, stats!.storage, ...(w ? [w.storage] : []), out.storage],
-        { ...offsets, offsetW: (w?.offset ?? 0) / width, rows, columns: columns / width },
-        grid,
-      );
+      const work = { op: "layerNormBackward", type, rows, columns, kernels: LAYER_NORM_BACKWARD };
+      overRows(device, work, (plan) => {
+        device.run(
+          plan.layout.lanes === "subgroup" ? layerNormBackwardRowsSubgroup : layerNormBackwardRows,
+          normDefines(plan.layout, { weight: w !== undefined, bias: false }),
+          [g.storage, a.storage, stats!.storage, ...(w ? [w.storage] : []), out.storage],
+          { ...offsets, offsetW: (w?.offset ?? 0) / width, rows, columns: columns / width },
+          plan.grid,
+        );
+      });
     }
     if (!parameters) return out;
     // Enough threads to fill a device, and chunks long enough that the fold over them costs little.
@@ -124,26 +135,29 @@ export const normForward = {
     const stats = Tensor.empty(out.device, [items, groups, 2], "f32");
     if (out.numel === 0) return [out, stats];
     const a = contiguous(x!);
-    const { layout, grid, width } = rowPlan(out.device, x!.dtype as FloatType, rows, channels * spatial, 1, spatial);
     const w = weight && contiguous(weight);
     const b = bias && contiguous(bias);
-    out.device.run(
-      layout.lanes === "subgroup" ? groupNormRowsSubgroup : groupNormRows,
-      normDefines(layout, { weight: w !== undefined, bias: b !== undefined }),
-      [a.storage, ...(w ? [w.storage] : []), ...(b ? [b.storage] : []), out.storage, stats.storage],
-      {
-        offset: a.offset / width,
-        offsetW: w?.offset ?? 0,
-        offsetB: b?.offset ?? 0,
-        rows,
-        groups,
-        channels,
-        spatial: spatial / width,
-        eps,
-        silu: activation === "silu" ? 1 : 0,
-      },
-      grid,
-    );
+    const sizes = { rows, columns: channels * spatial, stretch: spatial };
+    const work = { op: "groupNorm", type: x!.dtype as FloatType, ...sizes, kernels: GROUP_NORM };
+    overRows(out.device, work, ({ layout, grid, width }) => {
+      out.device.run(
+        layout.lanes === "subgroup" ? groupNormRowsSubgroup : groupNormRows,
+        normDefines(layout, { weight: w !== undefined, bias: b !== undefined }),
+        [a.storage, ...(w ? [w.storage] : []), ...(b ? [b.storage] : []), out.storage, stats.storage],
+        {
+          offset: a.offset / width,
+          offsetW: w?.offset ?? 0,
+          offsetB: b?.offset ?? 0,
+          rows,
+          groups,
+          channels,
+          spatial: spatial / width,
+          eps,
+          silu: activation === "silu" ? 1 : 0,
+        },
+        grid,
+      );
+    });
     return [out, stats];
   },
   groupNormBackward: ([gradient, x, stats, weight, bias], { groups, activation, parameters }) => {
@@ -157,36 +171,39 @@ export const normForward = {
       const a = contiguous(x!);
       const w = weight && contiguous(weight);
       const b = bias && contiguous(bias);
-      const { layout, grid, width } = rowPlan(device, x!.dtype as FloatType, rows, spatial);
-      const defines = normDefines(layout, { weight: w !== undefined, bias: b !== undefined });
-      const affine = [...(w ? [w.storage] : []), ...(b ? [b.storage] : [])];
-      const params = {
-        offset: a.offset / width,
-        offsetG: g.offset / width,
-        offsetW: w?.offset ?? 0,
-        offsetB: b?.offset ?? 0,
+      const work = {
+        op: "groupNormBackward",
+        type: x!.dtype as FloatType,
         rows,
-        groups,
-        channels,
-        spatial: spatial / width,
-        silu: activation === "silu" ? 1 : 0,
+        columns: spatial,
+        kernels: GROUP_NORM_BACKWARD,
       };
-      const subgroup = layout.lanes === "subgroup";
-      device.run(
-        subgroup ? groupNormSumsRowsSubgroup : groupNormSumsRows,
-        defines,
-        [g.storage, a.storage, stats!.storage, ...affine, sums.storage],
-        params,
-        grid,
-      );
-      const backward = subgroup ? groupNormBackwardRowsSubgroup : groupNormBackwardRows;
-      device.run(
-        backward,
-        defines,
-        [g.storage, a.storage, stats!.storage, sums.storage, ...affine, out.storage],
-        params,
-        grid,
-      );
+      overRows(device, work, ({ layout, grid, width }) => {
+        const defines = normDefines(layout, { weight: w !== undefined, bias: b !== undefined });
+        const affine = [...(w ? [w.storage] : []), ...(b ? [b.storage] : [])];
+        const params = {
+          offset: a.offset / width,
+          offsetG: g.offset / width,
+          offsetW: w?.offset ?? 0,
+          offsetB: b?.offset ?? 0,
+          rows,
+          groups,
+          channels,
+          spatial: spatial / width,
+          silu: activation === "silu" ? 1 : 0,
+        };
+        const subgroup = layout.lanes === "subgroup";
+        device.run(
+          subgroup ? groupNormSumsRowsSubgroup : groupNormSumsRows,
+          defines,
+          [g.storage, a.storage, stats!.storage, ...affine, sums.storage],
+          params,
+          grid,
+        );
+        const backward = subgroup ? groupNormBackwardRowsSubgroup : groupNormBackwardRows;
+        const storages = [g.storage, a.storage, stats!.storage, sums.storage, ...affine, out.storage];
+        device.run(backward, defines, storages, params, grid);
+      });
     }
     return parameters ? [out, ...parameterGradients(sums, x!)] : out;
   },

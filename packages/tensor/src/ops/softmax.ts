@@ -20,7 +20,7 @@ import { apply, type ForwardTable } from "../op.ts";
 import { normalizeAxis, numel } from "../shape.ts";
 import { emptyLike, Tensor } from "../tensor.ts";
 import { contiguous } from "./copy.ts";
-import { rowPlan } from "./rows.ts";
+import { overRows, rowPlan } from "./rows.ts";
 
 interface Axis {
   readonly axis: number;
@@ -48,6 +48,11 @@ export interface SoftmaxAttrs {
 
 type FloatType = "f32" | "f16";
 
+const SOFTMAX = [softmaxRows];
+const SOFTMAX_BACKWARD = [softmaxBackwardRows];
+const CROSS_ENTROPY = [crossEntropyRows];
+const CROSS_ENTROPY_BACKWARD = [crossEntropyBackwardRows];
+
 /** Rows of a contiguous tensor along `axis`: how many, how long, and how far apart their elements lie. */
 function rowsAlong(x: Tensor, axis: number): { rows: number; columns: number; inner: number } {
   const columns = x.shape[axis] ?? 1;
@@ -59,15 +64,12 @@ function softmaxOf(x: Tensor, axis: number, log: boolean): Tensor {
   const { rows, columns, inner } = rowsAlong(x, axis);
   if (x.numel === 0) return out;
   const source = contiguous(x);
-  const { layout, grid, width } = rowPlan(x.device, x.dtype as FloatType, rows, columns, inner);
-  const params = { offset: source.offset / width, rows, columns: columns / width, inner };
-  x.device.run(
-    layout.lanes === "subgroup" ? softmaxRowsSubgroup : softmaxRows,
-    softmaxDefines(layout, log),
-    [source.storage, out.storage],
-    params,
-    grid,
-  );
+  const work = { op: "softmax", type: x.dtype as FloatType, rows, columns, inner, kernels: SOFTMAX };
+  overRows(x.device, work, ({ layout, grid, width }) => {
+    const params = { offset: source.offset / width, rows, columns: columns / width, inner };
+    const kernel = layout.lanes === "subgroup" ? softmaxRowsSubgroup : softmaxRows;
+    x.device.run(kernel, softmaxDefines(layout, log), [source.storage, out.storage], params, grid);
+  });
   return out;
 }
 
@@ -77,10 +79,13 @@ function softmaxSlope(gradient: Tensor, result: Tensor, axis: number, log: boole
   if (result.numel === 0) return out;
   const g = contiguous(gradient);
   const y = contiguous(result);
-  const { layout, grid, width } = rowPlan(result.device, result.dtype as FloatType, rows, columns, inner);
-  const params = { offsetG: g.offset / width, offsetY: y.offset / width, rows, columns: columns / width, inner };
-  const kernel = layout.lanes === "subgroup" ? softmaxBackwardRowsSubgroup : softmaxBackwardRows;
-  result.device.run(kernel, softmaxDefines(layout, log), [g.storage, y.storage, out.storage], params, grid);
+  const type = result.dtype as FloatType;
+  const work = { op: "softmaxBackward", type, rows, columns, inner, kernels: SOFTMAX_BACKWARD };
+  overRows(result.device, work, ({ layout, grid, width }) => {
+    const params = { offsetG: g.offset / width, offsetY: y.offset / width, rows, columns: columns / width, inner };
+    const kernel = layout.lanes === "subgroup" ? softmaxBackwardRowsSubgroup : softmaxBackwardRows;
+    result.device.run(kernel, softmaxDefines(layout, log), [g.storage, y.storage, out.storage], params, grid);
+  });
   return out;
 }
 
@@ -97,24 +102,21 @@ export const softmaxForward = {
     const losses = Tensor.empty(device, [rows], "f32");
     const stats = Tensor.empty(device, [rows, 2], "f32");
     if (rows) {
-      const { layout, grid, width } = rowPlan(device, x.dtype as FloatType, rows, columns);
-      const params = {
-        offset: x.offset / width,
-        offsetClasses: c.offset,
-        rows,
-        columns: columns / width,
-        ignored: ignoreIndex,
-        smoothing: labelSmoothing,
-        nan: Number.NaN,
-      };
-      const kernel = layout.lanes === "subgroup" ? crossEntropyRowsSubgroup : crossEntropyRows;
-      device.run(
-        kernel,
-        crossEntropyDefines(layout, "none"),
-        [x.storage, c.storage, losses.storage, stats.storage],
-        params,
-        grid,
-      );
+      const work = { op: "crossEntropy", type: x.dtype as FloatType, rows, columns, kernels: CROSS_ENTROPY };
+      overRows(device, work, ({ layout, grid, width }) => {
+        const params = {
+          offset: x.offset / width,
+          offsetClasses: c.offset,
+          rows,
+          columns: columns / width,
+          ignored: ignoreIndex,
+          smoothing: labelSmoothing,
+          nan: Number.NaN,
+        };
+        const kernel = layout.lanes === "subgroup" ? crossEntropyRowsSubgroup : crossEntropyRows;
+        const storages = [x.storage, c.storage, losses.storage, stats.storage];
+        device.run(kernel, crossEntropyDefines(layout, "none"), storages, params, grid);
+      });
     }
     if (reduction === "none") return [losses, stats];
     const mean = reduction === "mean";
@@ -137,22 +139,25 @@ export const softmaxForward = {
     const g = contiguous(gradient!);
     const x = contiguous(logits!);
     const c = contiguous(classes!);
-    const { layout, grid, width } = rowPlan(out.device, x.dtype as FloatType, rows, columns);
-    out.device.run(
-      layout.lanes === "subgroup" ? crossEntropyBackwardRowsSubgroup : crossEntropyBackwardRows,
-      crossEntropyDefines(layout, reduction),
-      [g.storage, x.storage, c.storage, stats!.storage, ...(counted ? [counted.storage] : []), out.storage],
-      {
-        offset: x.offset / width,
-        offsetG: g.offset,
-        offsetClasses: c.offset,
-        rows,
-        columns: columns / width,
-        ignored: ignoreIndex,
-        smoothing: labelSmoothing,
-      },
-      grid,
-    );
+    const type = x.dtype as FloatType;
+    const work = { op: "crossEntropyBackward", type, rows, columns, kernels: CROSS_ENTROPY_BACKWARD };
+    overRows(out.device, work, ({ layout, grid, width }) => {
+      out.device.run(
+        layout.lanes === "subgroup" ? crossEntropyBackwardRowsSubgroup : crossEntropyBackwardRows,
+        crossEntropyDefines(layout, reduction),
+        [g.storage, x.storage, c.storage, stats!.storage, ...(counted ? [counted.storage] : []), out.storage],
+        {
+          offset: x.offset / width,
+          offsetG: g.offset,
+          offsetClasses: c.offset,
+          rows,
+          columns: columns / width,
+          ignored: ignoreIndex,
+          smoothing: labelSmoothing,
+        },
+        grid,
+      );
+    });
     return out;
   },
 } satisfies ForwardTable<SoftmaxAttrs>;

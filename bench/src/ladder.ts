@@ -25,6 +25,7 @@ const ladder = (name: string, op: string, kernels: readonly string[]): LadderSpe
 
 const GEMM = ["naive", "register", "shared", "quad", "subgroup4", "subgroup16"];
 const CONV = ["naive", "register", "shared", "subgroup"];
+const ATTENTION = ["portable1", "portable", "subgroup1", "subgroup", "products"];
 const ROW = ["thread", "tree", "subgroup"];
 
 /** All ladders. */
@@ -34,6 +35,8 @@ export const LADDERS: readonly LadderSpec[] = [
   ladder("conv 3×3 64→64, 32²", "conv2d", CONV),
   ladder("conv 3×3 64→64, 32² dX", "conv2dInputGrad", CONV),
   ladder("conv 3×3 64→64, 32² dW", "conv2dWeightGrad", CONV),
+  ladder("attention 8×256×64", "scaledDotProductAttention", ATTENTION),
+  ladder("attention 8×256×64 fwd+bwd", "scaledDotProductAttentionBackward", ATTENTION),
   ladder("softmax 1024×1024", "softmax", ROW),
   ladder("LayerNorm 1024×768", "layerNorm", ROW),
   ladder("GroupNorm 320×32², 32 groups", "groupNorm", ROW),

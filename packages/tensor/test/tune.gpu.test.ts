@@ -2,7 +2,7 @@
 import { drawOperand, type OpCase, opCases, references } from "@refl/kernels-wgsl/testing";
 import { describe, expect, test } from "vitest";
 import {
-  apply,
+  applyAll,
   createDevice,
   type Device,
   FixedChooser,
@@ -37,19 +37,21 @@ async function run(device: Device, c: OpCase, named: Record<string, string>, see
     },
   };
   const operands = c.inputs.map((spec, i) => drawOperand(spec, 17 * i + 3));
-  const result = device.withChooser(chooser, () =>
+  const outputs = device.withChooser(chooser, () =>
     scope(() => {
       const inputs = c.inputs.map((spec, i) => place(device, spec, operands[i]!));
-      return apply(c.op as Op, inputs, c.attrs as OpAttrs[Op]);
+      return applyAll(c.op as Op, inputs, c.attrs as OpAttrs[Op]);
     }),
   );
-  const found = await result.data();
-  result.dispose();
-  return { found, expected: references[c.op]!(operands, c.attrs as never).data };
+  const [found, ...further] = await Promise.all(outputs.map((output) => output.data()));
+  for (const output of outputs) output.dispose();
+  return { found: found!, further, expected: references[c.op]!(operands, c.attrs as never).data };
 }
 
 const chosen = [
-  ...opCases.filter(({ op }) => /^(matmul|linear|conv2d|softmax|logSoftmax|crossEntropy|layerNorm|groupNorm)/.test(op)),
+  ...opCases.filter(({ op }) =>
+    /^(matmul|linear|conv2d|scaledDotProduct|softmax|logSoftmax|crossEntropy|layerNorm|groupNorm)/.test(op),
+  ),
   ...large,
 ];
 
@@ -58,13 +60,15 @@ for (const tier of ["full", "portable"] as const) {
     test.for(chosen.map((c) => [caseName(c), c] as const))("every candidate: %s", async ([, c]) => {
       const device = await testDevice(tier);
       const choices: KernelChoice[] = [];
-      await run(device, c, {}, (choice) => void choices.push(choice));
+      const { further: same } = await run(device, c, {}, (choice) => void choices.push(choice));
       for (const { op, candidates, slow = [], standard } of choices) {
         expect(candidates).toContain(standard);
         expect(candidates.length).toBeLessThanOrEqual(8);
         for (const name of [...slow, ...candidates]) {
-          const { found, expected } = await run(device, c, { [op]: name });
+          const { found, further, expected } = await run(device, c, { [op]: name });
           expect(relativeError(found, expected), `${op} ${name}`).toBeLessThanOrEqual(c.tolerance ?? 1e-5);
+          for (const [i, values] of further.entries())
+            expect(relativeError(values, same[i]!), `${op} ${name}, output ${i + 1}`).toBeLessThanOrEqual(2e-5);
         }
       }
     });

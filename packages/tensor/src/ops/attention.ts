@@ -7,6 +7,9 @@ import {
   attentionBackwardQuery,
   attentionBackwardQuerySubgroup,
   attentionDefines,
+  attentionGemm,
+  attentionGemmKey,
+  attentionGemmQuery,
   attentionGrid,
   attentionLoops,
   attentionSubgroup,
@@ -16,6 +19,7 @@ import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
 import { contiguousStrides, numel } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
+import { choose } from "../tune/chooser.ts";
 import { gemmAttention, gemmAttentionBackward, gemmAttentionFits } from "./attention-gemm.ts";
 import { headRows, padded, tokenMajor } from "./attention-heads.ts";
 import { cast, contiguous, copyInto } from "./copy.ts";
@@ -60,15 +64,60 @@ function rowsPerLane(tokens: number, lanes: number, most: number): number {
 const shownKeys = (mask: Tensor | undefined): Tensor | undefined =>
   mask && contiguous(isFloat(mask.dtype) ? cast(mask, "bool") : mask);
 
+/**
+ * The kernels of attention: lanes that own queries (or keys), by workgroup or by shuffles, one to a lane or as many as pay; and matrix products where
+ * {@link gemmAttentionFits}.
+ */
+export type AttentionKernel = "portable1" | "portable" | "subgroup1" | "subgroup" | "products";
+
+/** What a tuner's measurements are of. */
+const TEXTS = [
+  attention,
+  attentionBackwardQuery,
+  attentionBackwardKey,
+  attentionGemm,
+  attentionGemmKey,
+  attentionGemmQuery,
+];
+
+/** Runs attention by its standard kernel, or by the one that the device's chooser prefers. */
+function choosing(
+  op: keyof AttentionAttrs,
+  [q, k, v]: readonly [Tensor, Tensor, Tensor],
+  causal: boolean,
+  run: (kernel: AttentionKernel) => void,
+): void {
+  const { device } = q;
+  const lanes = device.capabilities.subgroupSize;
+  // Shuffles pay where loads are dear: on software adapters, whose subgroups are small.
+  const subgroups = lanes >= 4 && lanes <= 16;
+  const fits = gemmAttentionFits(q, k, v);
+  const standard: AttentionKernel = fits ? "products" : subgroups ? "subgroup" : "portable";
+  if (!device.chooser) {
+    run(standard);
+    return;
+  }
+  const candidates: AttentionKernel[] = ["portable1", "portable"];
+  if (subgroups) candidates.push("subgroup1", "subgroup");
+  if (fits) candidates.push("products");
+  const [batch, heads, queries, d] = q.shape as [number, number, number, number];
+  const sizes = { pairs: batch * heads, queries, keys: k.shape[2]!, d, e: v.shape[3]! };
+  const form = `${q.dtype}${causal ? " causal" : ""}`;
+  run(choose(device.chooser, { op, form, sizes, standard, candidates, kernels: TEXTS, run }));
+}
+
 /** What both directions share: sizes, parameters, defines. */
-function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causal, scale }: Attention) {
+function plan(
+  [q, k, v]: readonly [Tensor, Tensor, Tensor],
+  mask: Tensor | undefined,
+  { causal, scale }: Attention,
+  kernel: Exclude<AttentionKernel, "products">,
+) {
   const [batch, heads, queries, size] = q.shape as [number, number, number, number];
   const keys = k.shape[2]!;
   const rows = { q: headRows(q), k: headRows(k), v: headRows(v) };
   const shown = shownKeys(mask);
-  const lanes = q.device.capabilities.subgroupSize;
-  // Shuffles pay where loads are dear: on software adapters, whose subgroups are small.
-  const subgroup = lanes >= 4 && lanes <= 16 ? lanes : 0;
+  const subgroup = kernel.startsWith("subgroup") ? q.device.capabilities.subgroupSize : 0;
   const layout: Omit<AttentionLayout, "rows"> = {
     type: q.dtype as "f32" | "f16",
     size: padded(size),
@@ -98,7 +147,7 @@ function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causa
     mask: shown?.storage ?? rows.k.storage,
     /** Defines and grid for lanes that own queries or keys. */
     over: (tokens: number, most: number) => {
-      const perLane = rowsPerLane(tokens, subgroup || 8, most);
+      const perLane = kernel.endsWith("1") ? 1 : rowsPerLane(tokens, subgroup || 8, most);
       const whole = { ...layout, rows: perLane };
       return {
         defines: attentionDefines(whole),
@@ -109,6 +158,61 @@ function plan(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causa
   };
 }
 
+/** Fills `out` and the log-sum-exp by lanes that own queries. */
+function laneAttention(
+  operands: readonly [Tensor, Tensor, Tensor],
+  mask: Tensor | undefined,
+  attrs: Attention,
+  by: Exclude<AttentionKernel, "products">,
+  out: Tensor,
+  lse: Tensor,
+): void {
+  const [q] = operands;
+  const { params, subgroup, operands: storages, mask: hidden, over } = plan(operands, mask, attrs, by);
+  const { defines, loops, grid } = over(params.queries, mostRows(q.device, q.shape[3]!, false));
+  q.device.run(
+    subgroup ? attentionSubgroup : attention,
+    defines,
+    [...storages, hidden, out.storage, lse.storage],
+    { ...params, ...loops, scale: params.scale * Math.LOG2E },
+    grid,
+  );
+}
+
+/** Fills the gradients by lanes that own queries, then by lanes that own keys. */
+function laneAttentionBackward(
+  [gradient, q, k, v, out, lse]: readonly [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor],
+  mask: Tensor | undefined,
+  attrs: Attention,
+  by: Exclude<AttentionKernel, "products">,
+  [dq, dk, dv]: readonly [Tensor, Tensor, Tensor],
+): void {
+  const { device } = q;
+  const { params, subgroup, operands, mask: hidden, over } = plan([q, k, v], mask, attrs, by);
+  const g = headRows(gradient);
+  const o = headRows(out);
+  // Log-sum-exp, and after it what the first kernel leaves for the second.
+  const stats = Tensor.empty(device, [2, ...lse.shape], "f32");
+  copyInto(stats, { strides: contiguousStrides(lse.shape), offset: 0 }, lse);
+  const most = mostRows(device, q.shape[3]!, true);
+  const byQuery = over(params.queries, most);
+  device.run(
+    subgroup ? attentionBackwardQuerySubgroup : attentionBackwardQuery,
+    byQuery.defines,
+    [g.storage, ...operands, o.storage, hidden, dq.storage, stats.storage],
+    { ...params, ...byQuery.loops, atG: g.at, atO: o.at },
+    byQuery.grid,
+  );
+  const byKey = over(params.keys, most);
+  device.run(
+    subgroup ? attentionBackwardKeySubgroup : attentionBackwardKey,
+    byKey.defines,
+    [g.storage, ...operands, stats.storage, hidden, dk.storage, dv.storage],
+    { ...params, ...byKey.loops, atG: g.at },
+    byKey.grid,
+  );
+}
+
 export const attentionForward = {
   scaledDotProductAttention: ([q, k, v, mask], attrs) => {
     const shape = [...q!.shape.slice(0, 3), v!.shape[3]!];
@@ -116,20 +220,11 @@ export const attentionForward = {
     const lse = Tensor.empty(q!.device, q!.shape.slice(0, 3), "f32");
     if (numel(shape) === 0) return [out, lse];
     if (k!.shape[2] === 0) return [out.contiguous().fill_(0), lse.fill_(0)];
-    if (gemmAttentionFits(q!, k!, v!)) {
-      gemmAttention(q!, k!, v!, shownKeys(mask), attrs, out, lse);
-      return [out, lse];
-    }
-    const { params, subgroup, operands, mask: hidden, over } = plan(q!, k!, v!, mask, attrs);
-    const { defines, loops, grid } = over(params.queries, mostRows(q!.device, q!.shape[3]!, false));
-    const kernel = subgroup ? attentionSubgroup : attention;
-    q!.device.run(
-      kernel,
-      defines,
-      [...operands, hidden, out.storage, lse.storage],
-      { ...params, ...loops, scale: params.scale * Math.LOG2E },
-      grid,
-    );
+    const operands = [q!, k!, v!] as const;
+    choosing("scaledDotProductAttention", operands, attrs.causal, (kernel) => {
+      if (kernel === "products") gemmAttention(...operands, shownKeys(mask), attrs, out, lse);
+      else laneAttention(operands, mask, attrs, kernel, out, lse);
+    });
     return [out, lse];
   },
   scaledDotProductAttentionBackward: ([gradient, q, k, v, out, lse, mask], attrs) => {
@@ -139,37 +234,19 @@ export const attentionForward = {
     if (dq.numel === 0 || dk.numel === 0 || dv.numel === 0) {
       return [dq, dk, dv].map((d) => d.contiguous().fill_(0));
     }
-    const { device } = q!;
-    if (gemmAttentionFits(q!, k!, v!)) {
-      return gemmAttentionBackward([gradient!, q!, k!, v!, out!, lse!], shownKeys(mask), attrs, dk, dv);
-    }
-    const { params, subgroup, operands, mask: hidden, over } = plan(q!, k!, v!, mask, attrs);
-    const g = headRows(gradient!);
-    const o = headRows(out!);
-    // Log-sum-exp, and after it what the first kernel leaves for the second.
-    const stats = Tensor.empty(device, [2, ...lse!.shape], "f32");
-    copyInto(stats, { strides: contiguousStrides(lse!.shape), offset: 0 }, lse!);
-    const most = mostRows(device, q!.shape[3]!, true);
-    const byQuery = over(params.queries, most);
-    device.run(
-      subgroup ? attentionBackwardQuerySubgroup : attentionBackwardQuery,
-      byQuery.defines,
-      [g.storage, ...operands, o.storage, hidden, dq.storage, stats.storage],
-      { ...params, ...byQuery.loops, atG: g.at, atO: o.at },
-      byQuery.grid,
-    );
-    const byKey = over(params.keys, most);
-    device.run(
-      subgroup ? attentionBackwardKeySubgroup : attentionBackwardKey,
-      byKey.defines,
-      [g.storage, ...operands, stats.storage, hidden, dk.storage, dv.storage],
-      { ...params, ...byKey.loops, atG: g.at },
-      byKey.grid,
-    );
-    return [dq, dk, dv];
+    const operands = [q!, k!, v!] as const;
+    const all = [gradient!, ...operands, out!, lse!] as const;
+    let made: readonly Tensor[] = [];
+    choosing("scaledDotProductAttentionBackward", operands, attrs.causal, (kernel) => {
+      if (kernel === "products") made = gemmAttentionBackward(all, shownKeys(mask), attrs, dk, dv);
+      else {
+        laneAttentionBackward(all, mask, attrs, kernel, [dq, dk, dv]);
+        made = [dq, dk, dv];
+      }
+    });
+    return made;
   },
 } satisfies ForwardTable<AttentionAttrs>;
-
 export interface AttentionOptions {
   /** Keys that any query may look at, [B, S]: bool, or numbers of which 0 hides. Default: all. */
   mask?: Tensor | null;

@@ -7,7 +7,7 @@ import { fileTuneStore, nodeHost, tuneFolder } from "@refl/tensor/node";
 import { runExtras } from "./extras.node.ts";
 import { options as parse, save, write } from "./finish.node.ts";
 import { fullDescriptor, recordDevices } from "./intercept.ts";
-import { MEMORY_WORKS, memoryFact } from "./memory.ts";
+import { MEMORY_WORKS, memoryFact, unetStepFact } from "./memory.ts";
 import type { Fact } from "./report/result.ts";
 import { type BenchHost, runRows } from "./run.ts";
 import { settle } from "./settle.ts";
@@ -54,8 +54,10 @@ async function main(): Promise<void> {
   };
   const result = await runRows(device, bench, options, (soFar) => save(soFar, options));
   const memory: Fact[] = [];
-  if (options.only === null || "memory".includes(options.only.toLowerCase()))
+  if (options.only === null || "memory".includes(options.only.toLowerCase())) {
     for (const [name, work] of MEMORY_WORKS) memory.push(await memoryFact(device, name, work));
+    memory.push(await unetStepFact(device));
+  }
   const extras = await runExtras({
     folder: import.meta.dirname,
     bundles: PEER_FOLDER,

@@ -4,15 +4,16 @@ import { DisposedError, LimitError, OutOfMemoryError } from "./errors.ts";
 /** Smallest buffer; also keeps a vec4 that hangs over the last element inside the buffer. */
 const MIN_BYTES = 256;
 
-/** Size class of a request: powers of two up to 1 MiB, then steps of about 1.25, so that at most a fifth of a large buffer is slack. */
+/** Largest class that is a power of two; above, an octave has so many classes. */
+const SMALL_BYTES = 2 ** 16;
+const STEPS = 8;
+
+/** Size class of a request: powers of two up to 64 KiB, then 8 to an octave, so that at most a ninth of a large buffer is slack. */
 export function sizeClass(bytes: number): number {
   if (bytes <= MIN_BYTES) return MIN_BYTES;
-  if (bytes <= 1 << 20) return 2 ** Math.ceil(Math.log2(bytes));
-  const sized = (steps: number): number => Math.ceil((2 ** 20 * 1.25 ** steps) / MIN_BYTES) * MIN_BYTES;
-  // One step low, because a class is itself rounded up: its own size must not fall into the next one.
-  let steps = Math.max(0, Math.floor(Math.log(bytes / 2 ** 20) / Math.log(1.25)) - 1);
-  while (sized(steps) < bytes) steps++;
-  return sized(steps);
+  if (bytes <= SMALL_BYTES) return 2 ** Math.ceil(Math.log2(bytes));
+  const step = 2 ** Math.floor(Math.log2(bytes)) / STEPS;
+  return Math.ceil(bytes / step) * step;
 }
 
 /** Bytes now and at their highest since {@link BufferPool.resetPeak}. */

@@ -11,9 +11,11 @@ export const convRules = {
     save: ({ inputs, needs }) => [needs[1] ? inputs[0]! : null, needs[0] ? inputs[1]! : null],
     backward: ({ saved, needs, shapes, attrs }, g) => {
       const [x, weight] = saved as [Tensor, Tensor];
+      // The weight's first: its temporaries are larger, and go before there is a gradient as large as x.
+      const dw = needs[1] ? apply("conv2dWeightGrad", [g, x], { ...attrs, kernel: lastTwo(shapes[1]!) }) : null;
       return [
         needs[0] ? apply("conv2dInputGrad", [g, weight], { ...attrs, size: lastTwo(shapes[0]!) }) : null,
-        needs[1] ? apply("conv2dWeightGrad", [g, x], { ...attrs, kernel: lastTwo(shapes[1]!) }) : null,
+        dw,
         ...(shapes.length > 2 ? [needs[2] ? g.sum([0, 2, 3]) : null] : []),
       ];
     },

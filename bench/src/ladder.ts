@@ -23,7 +23,7 @@ const ladder = (name: string, op: string, kernels: readonly string[]): LadderSpe
   kernels,
 });
 
-const GEMM = ["naive", "register", "shared", "quad", "subgroup4", "subgroup16"];
+const GEMM = ["naive", "register", "register4", "shared", "quad", "subgroup4", "subgroup16"];
 const CONV = ["naive", "register", "shared", "subgroup"];
 const ATTENTION = ["portable1", "portable", "subgroup1", "subgroup", "products"];
 const ROW = ["thread", "tree", "subgroup"];

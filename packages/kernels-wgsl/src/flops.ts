@@ -30,6 +30,7 @@ const implicit = (dispatch: Dispatch): number => 2 * values(dispatch, "m", "n", 
 const COUNTS: Readonly<Record<string, (dispatch: Dispatch) => number>> = {
   gemm_naive: gemm,
   gemm_register: gemm,
+  gemm_register_vec4: gemm,
   gemm_tiled: gemm,
   gemm_subgroup: gemm,
   gemm_quad: gemm,

@@ -1,7 +1,7 @@
 /** Matrix products: the ladder naive → register block → workgroup tile → subgroup broadcast, one contract for all four. */
 import { mathFor } from "../elementwise/math.ts";
 import { type Defines, defineKernel, internDefines, linearGrid } from "../kernel.ts";
-import { gemm_naive, gemm_register, gemm_subgroup, gemm_tiled } from "../wgsl.gen.ts";
+import { gemm_naive, gemm_register, gemm_register_vec4, gemm_subgroup, gemm_tiled } from "../wgsl.gen.ts";
 
 /** Activation fused into a product's store. */
 export type Activation = "none" | "relu" | "gelu" | "silu" | "quickGelu";
@@ -74,6 +74,33 @@ export const gemmRegister = defineKernel({
   variants: [plain, full],
 });
 
+/** Rows of C that a thread of {@link gemmRegisterVec4} computes. */
+const VEC4_ROWS = 8;
+
+/** Adds the storage order of the operands. */
+export function gemmRegisterVec4Defines(base: Defines, transposed: { a: boolean; b: boolean }): Defines {
+  const { T, BIAS, BIAS_COL, ACT } = base;
+  return interned(`register ${T} ${BIAS} ${BIAS_COL} ${ACT} ${transposed.a} ${transposed.b}`, () => ({
+    ...base,
+    ROWS: VEC4_ROWS,
+    ROWS4: VEC4_ROWS / 4,
+    TA: transposed.a,
+    TB: transposed.b,
+  }));
+}
+
+export const gemmRegisterVec4 = defineKernel({
+  name: "gemm_register_vec4",
+  source: gemm_register_vec4,
+  buffers,
+  params: { ...sizes, lda: "u32", ldb: "u32", ...bias },
+  workgroup: [64, 1, 1],
+  variants: [
+    gemmRegisterVec4Defines(plain, { a: false, b: false }),
+    gemmRegisterVec4Defines(full, { a: true, b: true }),
+  ],
+});
+
 export const gemmTiled = defineKernel({
   name: "gemm_tiled",
   source: gemm_tiled,
@@ -121,7 +148,7 @@ export const gemmSubgroup = defineKernel({
   ],
 });
 
-/** Grids of the four kernels; `batch` goes to z. */
+/** Grids of the kernels; `batch` goes to z. */
 export const gemmGrid = {
   naive: (m: number, n: number, batch: number): [number, number, number] => {
     const [x, y] = linearGrid(m * n, 64);
@@ -130,6 +157,11 @@ export const gemmGrid = {
   register: (m: number, n: number, batch: number): [number, number, number] => [
     Math.ceil(n / 32),
     Math.ceil(m / 32),
+    batch,
+  ],
+  registerVec4: (m: number, n: number, batch: number): [number, number, number] => [
+    Math.ceil(n / 32),
+    Math.ceil(m / (8 * VEC4_ROWS)),
     batch,
   ],
   tiled: (m: number, n: number, batch: number): [number, number, number] => [

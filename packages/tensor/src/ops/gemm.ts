@@ -8,6 +8,8 @@ import {
   gemmQuadDefines,
   gemmQuadGrid,
   gemmRegister,
+  gemmRegisterVec4,
+  gemmRegisterVec4Defines,
   gemmSubgroup,
   gemmSubgroupDefines,
   gemmTiled,
@@ -52,10 +54,10 @@ function storedAs(x: MatrixOperand, rows: number, cols: number): { transposed: b
 }
 
 /** The kernels of a product; the subgroup's by the rows of a workgroup. */
-export type GemmKernel = "naive" | "register" | "shared" | "quad" | "subgroup4" | "subgroup16";
+export type GemmKernel = "naive" | "register" | "register4" | "shared" | "quad" | "subgroup4" | "subgroup16";
 
 /** What a tuner's measurements are of. */
-const TEXTS = [gemmNaive, gemmRegister, gemmTiled, gemmQuad, gemmSubgroup];
+const TEXTS = [gemmNaive, gemmRegister, gemmRegisterVec4, gemmTiled, gemmQuad, gemmSubgroup];
 
 /** The portable kernel of a device: what software adapters spend on workgroup memory and barriers exceeds what its tiles save. */
 export function portableRung({ adapter, capabilities }: Device): "register" | "shared" {
@@ -81,9 +83,9 @@ export function gemm(device: Device, options: GemmOptions): void {
   // The naive and the subgroup kernel bind some buffer for the bias in any case.
   const withBias = bias ? storages : [a.storage, b.storage, a.storage, c.storage];
   const subgroup = device.capabilities.subgroupSize;
-  const fast = subgroup >= 4 && aligned(n, c.offset ?? 0, m * n * (batch > 1 ? 1 : 0));
+  const vec4 = aligned(n, c.offset ?? 0, m * n * (batch > 1 ? 1 : 0));
   const tail = k % 4 !== 0;
-  const left = fast && (!tail || m * n * k >= LEAST_TAIL) ? storedAs(a, m, k) : null;
+  const left = vec4 && (!tail || m * n * k >= LEAST_TAIL) ? storedAs(a, m, k) : null;
   const right = left && (!tail || left.transposed) ? storedAs(b, k, n) : null;
   // One object for all kernels, each of which takes what it declares: joining objects costs more than all else here.
   const params = {
@@ -106,7 +108,8 @@ export function gemm(device: Device, options: GemmOptions): void {
     rowB: b.row,
     colB: b.col,
   };
-  const fits = left !== null && right !== null && !(tail && right.transposed);
+  const wide = left !== null && right !== null && !tail;
+  const fits = subgroup >= 4 && left !== null && right !== null && !(tail && right.transposed);
   const thin = m < 8 || n < 8 || m * n < 1024;
   const quad = fits && !tail && subgroup === 4 && device.adapter.software && m > 4 && n > 16;
   const aligning: GemmKernel = quad ? "quad" : m <= 4 ? "subgroup4" : "subgroup16";
@@ -119,6 +122,11 @@ export function gemm(device: Device, options: GemmOptions): void {
       case "register":
         device.run(gemmRegister, defines, storages, params, gemmGrid.register(m, n, batch));
         break;
+      case "register4": {
+        const variant = gemmRegisterVec4Defines(defines, { a: left!.transposed, b: right!.transposed });
+        device.run(gemmRegisterVec4, variant, storages, params, gemmGrid.registerVec4(m, n, batch));
+        break;
+      }
       case "shared":
         device.run(gemmTiled, defines, storages, params, gemmGrid.tiled(m, n, batch));
         break;
@@ -140,11 +148,12 @@ export function gemm(device: Device, options: GemmOptions): void {
     return;
   }
   const candidates: GemmKernel[] = ["register", "shared"];
+  if (wide) candidates.push("register4");
   const slow: GemmKernel[] = [];
   (thin || batch * m * n * k <= MOST_NAIVE ? candidates : slow).unshift("naive");
   if (quad) candidates.push("quad");
   if (fits) candidates.push("subgroup4", "subgroup16");
-  const form = `${dtype} ${order(a)}${order(b)}${fits ? (tail ? " tail" : " aligned") : ""}`;
+  const form = `${dtype} ${order(a)}${order(b)}${wide ? " aligned" : fits ? " tail" : ""}`;
   run(
     choose(device.chooser, {
       op: "matmul",

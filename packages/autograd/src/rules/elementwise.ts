@@ -141,6 +141,11 @@ export const elementwiseRules = {
   gelu: unaryRule("input", (g, x) => binary("geluBackward", g, x)),
   quickGelu: unaryRule("input", (g, x) => binary("quickGeluBackward", g, x)),
   relu: unaryRule("input", (g, x) => binary("reluBackward", g, x)),
+  geglu: binaryRule(
+    { x: true, y: true },
+    (g, _, y) => binary("geglu", g, y as Tensor),
+    (g, x, y) => binary("geluBackward", g.mul(x), y as Tensor),
+  ),
   softplus: unaryRule("input", (g, x) => binary("softplusBackward", g, x)),
   clamp: unaryRule("input", (g, x, { attrs }) => clampBackward(g, x, attrs.scalar!, attrs.scalar2!)),
   sigmoidBackward: null,

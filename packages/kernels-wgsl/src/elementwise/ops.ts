@@ -95,6 +95,8 @@ export const elementwiseOps = {
   softplus: op(1, "softplus_(x)", (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)))),
   /** clamp(x, low, high) with PyTorch's rule that `low > high` gives `high`. */
   clamp: op(1, "min(max(x, y), z)", (x, low, high) => Math.min(Math.max(x, low), high), { scalars: 2 }),
+  /** x times GELU of y, as a gated linear unit has it. */
+  geglu: op(2, "x * gelu(y)", (x, y) => x * gelu(y)),
   // Gradients: x is the gradient of the result, y the operand (or the result where that is cheaper).
   sigmoidBackward: op(2, "x * y * (1.0 - y)", (g, s) => g * s * (1 - s)),
   tanhBackward: op(2, "x * (1.0 - y * y)", (g, t) => g * (1 - t * t)),

@@ -1,5 +1,5 @@
 /** The UNet's attention parts (diffusers `Transformer2DModel`, `BasicTransformerBlock`, `Attention`, `FeedForward`). */
-import type { Tensor } from "@refl/tensor";
+import { binary, type Tensor } from "@refl/tensor";
 import { multiHeadAttention } from "../nn/attention.ts";
 import { Conv2d } from "../nn/conv.ts";
 import { Dropout } from "../nn/dropout.ts";
@@ -44,7 +44,7 @@ export class GEGLU extends Module<[x: Tensor], Tensor> {
 
   protected override compute(x: Tensor): Tensor {
     const [value, gate] = this.proj.forward(x).chunk(2, -1) as [Tensor, Tensor];
-    return value.mul(gate.gelu());
+    return binary("geglu", value, gate);
   }
 }
 

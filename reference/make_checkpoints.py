@@ -21,6 +21,7 @@ import peft
 import torch
 from diffusers.loaders import single_file_utils
 from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
+from golden.ldm import ldm_unet_key, ldm_vae_key
 from huggingface_hub import save_torch_state_dict
 from safetensors.torch import save_file
 
@@ -109,37 +110,6 @@ def describe(tensors):
         if torch.is_tensor(tensor):
             result[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "values": tensor.detach().to(torch.float64).flatten().tolist()}
     return result
-
-
-def ldm_unet_key(key):
-    """Where latent-diffusion's UNet of Stable Diffusion 1 keeps diffusers' weight."""
-    for old, new in (("time_embedding.linear_1", "time_embed.0"), ("time_embedding.linear_2", "time_embed.2"), ("conv_in", "input_blocks.0.0"),
-                     ("conv_norm_out", "out.0"), ("conv_out", "out.2")):
-        if key.startswith(old + "."):
-            return new + key[len(old):]
-    for old, new in (("norm1", "in_layers.0"), ("conv1", "in_layers.2"), ("time_emb_proj", "emb_layers.1"), ("norm2", "out_layers.0"),
-                     ("conv2", "out_layers.3"), ("conv_shortcut", "skip_connection")):
-        if "resnets" in key:
-            key = key.replace(f".{old}.", f".{new}.")
-    key = re.sub(r"^mid_block\.resnets\.(\d)", lambda m: f"middle_block.{2 * int(m[1])}", key).replace("mid_block.attentions.0", "middle_block.1")
-    key = re.sub(r"^down_blocks\.(\d)\.downsamplers\.0\.conv", lambda m: f"input_blocks.{3 * int(m[1]) + 3}.0.op", key)
-    key = re.sub(r"^up_blocks\.(\d)\.upsamplers\.0", lambda m: f"output_blocks.{3 * int(m[1]) + 2}.{2 if int(m[1]) else 1}", key)
-    for side, name, first in (("down", "input", 1), ("up", "output", 0)):
-        for part, place in (("resnets", 0), ("attentions", 1)):
-            key = re.sub(rf"^{side}_blocks\.(\d)\.{part}\.(\d)", lambda m: f"{name}_blocks.{3 * int(m[1]) + int(m[2]) + first}.{place}", key)
-    return key
-
-
-def ldm_vae_key(key):
-    """Where latent-diffusion's autoencoder keeps diffusers' weight."""
-    for old, new in (("group_norm", "norm"), ("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "proj_out")):
-        if "attentions" in key:
-            key = key.replace(f".{old}.", f".{new}.")
-    key = key.replace("mid_block.attentions.0", "mid.attn_1").replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
-    key = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", key)
-    key = re.sub(r"down_blocks\.(\d)\.", r"down.\1.", key).replace("downsamplers.0", "downsample")
-    key = re.sub(r"up_blocks\.(\d)\.", lambda m: f"up.{3 - int(m[1])}.", key).replace("upsamplers.0", "upsample")
-    return key.replace("resnets", "block")
 
 
 def ldm_names():

@@ -30,6 +30,7 @@ MODULES = {
     "autoencoders": ("autoencoder_kl_tiny", "autoencoder_tiny_tiny"),
     "blip": ("blip_reward_tiny", "blip_itc_tiny", "blip_itm_tiny"),
     "pipelines": ("pipelines",),
+    "single_file": ("single_file",),
     "training": ("training_reward", "training_refl"),
     "chain": ("chain_tiny_sample", "chain_tiny_epsilon", "chain_tiny_v_prediction"),
 }

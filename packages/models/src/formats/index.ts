@@ -27,6 +27,7 @@ export {
   splitLdmCheckpoint,
 } from "./ldm.ts";
 export {
+  hasLora,
   type LoraComponent,
   type LoraFileOptions,
   type LoraFormat,

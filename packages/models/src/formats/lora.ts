@@ -7,7 +7,7 @@ import { type TensorEntry, writeSafetensors } from "./safetensors.ts";
 
 /** One layer's adapter: its output is alpha / rank · up(down(x)). */
 export interface LoraLayerWeights {
-  /** `lora_A`: [rank, in]. */
+  /** `lora_A`: [rank, in]; of a convolution [rank, in, kernel, kernel]. */
   readonly down: TensorEntry;
   /** `lora_B`: [out, rank]. */
   readonly up: TensorEntry;
@@ -112,8 +112,14 @@ function formatMetadata(weights: LoraWeights, format: LoraFormat, component: Lor
   return { format: "pt", [ADAPTER_METADATA]: stringifyJson(named).trimEnd() };
 }
 
-function checkLayer(file: string, path: string, { down, up, alpha }: LoraLayerWeights): void {
-  const fits = down.shape.length === 2 && up.shape.length === 2 && down.shape[0] === up.shape[1] && down.shape[0]! > 0;
+function checkLayer(
+  file: string,
+  path: string,
+  { down, up, alpha }: LoraLayerWeights,
+  dimensions: readonly number[] = [2],
+): void {
+  const known = dimensions.includes(down.shape.length);
+  const fits = known && up.shape.length === 2 && down.shape[0] === up.shape[1] && down.shape[0]! > 0;
   if (!fits) {
     const text = `${path}: lora_A [${down.shape.join(", ")}] and lora_B [${up.shape.join(", ")}] do not fit: [rank, in] and [out, rank] would`;
     throw new CheckpointError(file, text);
@@ -153,8 +159,9 @@ export async function readLora(
   const unexpected: string[] = [];
   for (const name of checkpoint.tensors.keys()) {
     if (isOthers(name, component)) continue;
-    const found = ENDINGS.find(([ending]) => ending.test(name));
-    const path = found && layerPath(name.replace(found[0], ""), component, known, flat);
+    const now = modernName(name, component);
+    const found = ENDINGS.find(([ending]) => ending.test(now));
+    const path = found && layerPath(now.replace(found[0], ""), component, known, flat);
     const layer = (path !== undefined && layers.get(path)) || {};
     if (!found || path === undefined || layer[found[1]] !== undefined) unexpected.push(name);
     else layers.set(path, { ...layer, [found[1]]: name });
@@ -177,11 +184,31 @@ export async function readLora(
   for (const [path, { down, up, alpha }] of layers) {
     const [lower, upper] = [squeezed(await checkpoint.read(down!)), squeezed(await checkpoint.read(up!))];
     const own = alpha === undefined ? undefined : entryToFloat32(await checkpoint.read(alpha))[0];
-    const layer = { down: lower, up: upper, alpha: own ?? alphaOf(path) ?? lower.shape[0]! };
-    checkLayer(file, path, layer);
+    const layer = { down: lower, up: upper, alpha: own ?? alphaOf(path, lower.shape[0]!) ?? lower.shape[0]! };
+    checkLayer(file, path, layer, [2, 4]);
     weights.set(path, layer);
   }
   return weights;
+}
+
+/** Projections as attention processors named their adapters, in diffusers before 0.18. */
+const PROCESSOR = /\.(?:processor\.)?(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight$/;
+
+function modernName(name: string, component: LoraComponent): string {
+  return name.replace(PROCESSOR, (_, projection: string, part: string) => {
+    const unet = projection === "to_out" ? "to_out.0" : projection;
+    const layer = component === "unet" ? unet : projection.replace(/^to_(.+)$/, "$1_proj");
+    return `.${layer}.lora.${part}.weight`;
+  });
+}
+
+/** Whether a file has adapters of a model. Names without a model's prefix count as the UNet's. */
+export function hasLora(checkpoint: Checkpoint, component: LoraComponent): boolean {
+  return [...checkpoint.tensors.keys()].some((name) => !isOthers(name, component) && namesOf(component).test(name));
+}
+
+function namesOf(component: LoraComponent): RegExp {
+  return component === "unet" ? /./ : /^(lora_te_|text_encoder\.)/;
 }
 
 function isOthers(name: string, component: LoraComponent): boolean {
@@ -198,7 +225,8 @@ function layerPath(
   if (name.startsWith(kohya)) return flat.get(name.slice(kohya.length));
   const prefix = [PEFT_PREFIX, `${component}.`].find((prefix) => name.startsWith(prefix)) ?? "";
   const path = name.slice(prefix.length);
-  return known.has(path) ? path : undefined;
+  // transformers 5 leaves the text encoder's own prefix out.
+  return [path, `text_model.${path}`].find((candidate) => known.has(candidate));
 }
 
 /** 1×1 convolutions' adapters as matrices. */
@@ -212,18 +240,21 @@ function alphas(
   checkpoint: Checkpoint,
   component: LoraComponent,
   config: JsonObject | undefined,
-): (path: string) => number | undefined {
+): (path: string, rank: number) => number | undefined {
   const text = checkpoint.metadata.get(ADAPTER_METADATA);
   const stored = text === undefined ? {} : parseJsonObject(text, `${checkpoint.name}: ${ADAPTER_METADATA}`);
   const field = (name: string): JsonValue | undefined => config?.[name] ?? stored[`${component}.${name}`];
   const usual = field("lora_alpha");
   const pattern = field("alpha_pattern");
-  return (path) => {
+  // Rank-stabilised adapters (arXiv 2312.03732) are scaled by alpha / √rank.
+  const stabilised = field("use_rslora") === true;
+  return (path, rank) => {
     const exceptions = isJsonObject(pattern) ? pattern : {};
     const key = Object.keys(exceptions).find((key) =>
       key.startsWith("^") ? path === key.slice(1) : path === key || path.endsWith(`.${key}`),
     );
     const alpha = key === undefined ? usual : exceptions[key];
-    return typeof alpha === "number" ? alpha : undefined;
+    if (typeof alpha !== "number") return undefined;
+    return stabilised ? alpha * Math.sqrt(rank) : alpha;
   };
 }

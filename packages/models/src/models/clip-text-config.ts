@@ -109,3 +109,13 @@ export function parseCLIPTextConfig(value: unknown, file = "config.json"): CLIPT
   activationNamed(config.hidden_act, file, "hidden_act");
   return config;
 }
+
+/** The text encoder of Stable Diffusion 1, that of openai/clip-vit-large-patch14: 123,060,480 parameters. */
+export const SD1_TEXT_CONFIG = {
+  hidden_size: 768,
+  intermediate_size: 3072,
+  num_hidden_layers: 12,
+  num_attention_heads: 12,
+  bos_token_id: 0,
+  eos_token_id: 2,
+} as const;

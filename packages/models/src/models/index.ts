@@ -19,7 +19,7 @@ export { ConvClassifier, type ConvClassifierConfig } from "./classifier.ts";
 export { CLIP_TEXT_KEYS, CLIPModel, CLIPVisionModelWithProjection } from "./clip.ts";
 export { CLIP_VIT_L_14_CONFIG, type CLIPConfig, type CLIPVisionConfig } from "./clip-config.ts";
 export { CLIPTextModel, CLIPTextTransformer } from "./clip-text.ts";
-export type { CLIPTextConfig } from "./clip-text-config.ts";
+export { type CLIPTextConfig, SD1_TEXT_CONFIG } from "./clip-text-config.ts";
 export { CLIPVisionTransformer } from "./clip-vision.ts";
 export {
   type ConfiguredModel,
@@ -33,5 +33,5 @@ export {
 export { ImagePreprocessor } from "./image-preprocessor.ts";
 export { PixelCodec, type PixelCodecConfig } from "./pixel-codec.ts";
 export { UNet2DConditionModel, type UNetOptions } from "./unet.ts";
-export type { UNet2DConditionConfig } from "./unet-config.ts";
+export { SD1_UNET_CONFIG, type UNet2DConditionConfig } from "./unet-config.ts";
 export { type VisionConfig, VisionTransformer } from "./vit.ts";

@@ -24,6 +24,8 @@ export {
   type LoraOptions,
   loadLora,
   loraPaths,
+  mergeablePaths,
+  mergeLora,
 } from "./lora.ts";
 export { type LoadOptions, type LoadReport, Module, type StateValue } from "./module.ts";
 export { GroupNorm, LayerNorm, unitRows } from "./norm.ts";

@@ -1,7 +1,9 @@
 /** Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) on linear layers, under PEFT's names. */
 import { noGrad } from "@refl/autograd";
-import { CheckpointError, DataError, type Device, scope, type Tensor } from "@refl/tensor";
+import { CheckpointError, DataError, type Device, numel, scope, type Tensor, tensor } from "@refl/tensor";
+import { entryToFloat32 } from "../formats/entries.ts";
 import type { LoraLayerWeights, LoraWeights } from "../formats/lora.ts";
+import { Conv2d } from "./conv.ts";
 import { zerosInit } from "./init.ts";
 import { Linear } from "./linear.ts";
 import { Module } from "./module.ts";
@@ -95,6 +97,61 @@ export class LoraAdapters extends Module<[], void> {
 /** Paths of the linear layers of a model, which are what adapters can be put on. */
 export function loraPaths(model: Module<never[], unknown>): string[] {
   return [...model.namedModules()].filter(([, module]) => module instanceof Linear).map(([path]) => path);
+}
+
+/** Paths of the layers into whose weights adapters can be merged: the linear ones and the convolutions. */
+export function mergeablePaths(model: Module<never[], unknown>): string[] {
+  return [...model.namedModules()]
+    .filter(([, module]) => module instanceof Linear || module instanceof Conv2d)
+    .map(([path]) => path);
+}
+
+/**
+ * Adds `scale` · alpha / rank · B · A of each adapter of a file (`readLora` with {@link mergeablePaths}) to the weight of its layer, as if it had been trained
+ * so; of several files the sums add up.
+ * @throws CheckpointError naming `file` when the model has no such layer or a matrix has another shape; nothing is changed then
+ */
+export function mergeLora(
+  model: Module<never[], unknown>,
+  weights: LoraWeights,
+  options: { readonly scale?: number; readonly file?: string } = {},
+): void {
+  const { scale = 1, file = "lora" } = options;
+  const modules = new Map([...model.namedModules()]);
+  const layers = [...weights].map(([path, adapter]) => {
+    const layer = modules.get(path);
+    if (!(layer instanceof Linear || layer instanceof Conv2d))
+      throw new CheckpointError(file, `the model has no linear layer or convolution ${path}`);
+    const { shape } = layer.weight;
+    const [rows, columns] = [shape[0]!, shape.slice(1)];
+    const given = [adapter.up.shape[0]!, ...adapter.down.shape.slice(1)];
+    // A 1×1 convolution's adapter may come as matrices.
+    const fits = numel(given) === numel(shape) && given[0] === rows && given[1] === columns[0];
+    if (!fits) {
+      const text = `${path}: the adapter's product is [${given.join(", ")}], the weight is [${shape.join(", ")}]`;
+      throw new CheckpointError(file, text);
+    }
+    return { weight: layer.weight.master, adapter };
+  });
+  noGrad(() =>
+    scope(() => {
+      for (const { weight, adapter } of layers) {
+        const { up, down, alpha } = adapter;
+        const rank = down.shape[0]!;
+        const { device } = weight;
+        const [b, a] = [
+          tensor(device, entryToFloat32(up), up.shape),
+          tensor(device, entryToFloat32(down), [rank, numel(down.shape) / rank]),
+        ];
+        weight.add_(
+          b
+            .matmul(a)
+            .mul((scale * alpha) / rank)
+            .reshape(...weight.shape),
+        );
+      }
+    }),
+  );
 }
 
 /**

@@ -5,6 +5,7 @@ export type { NoiseKind } from "./noise-source.ts";
 export { noiseStream, type PictureSeed, pictureSeeds } from "./picture-seed.ts";
 export { Sampler, type Scheduler, singleStepScheduler } from "./sampler.ts";
 export { predictOriginal, previousSample } from "./scheduler-step.ts";
+export { pipelineFromSingleFile, SD1_SCHEDULER_CONFIG, type SingleFileOptions } from "./single-file.ts";
 export {
   type InitImage,
   type SampleOptions,

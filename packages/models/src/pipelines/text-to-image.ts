@@ -17,15 +17,13 @@ import { clipTextRename, POSITION_IDS } from "../formats/state-dict.ts";
 import { CLIPTextModel } from "../models/clip-text.ts";
 import { DIFFUSION_WEIGHTS, loadModel, saveModel, type WeightsDType } from "../models/folder.ts";
 import { UNet2DConditionModel } from "../models/unet.ts";
-import { DDIMScheduler } from "../schedulers/ddim.ts";
-import { DDPMScheduler } from "../schedulers/ddpm.ts";
-import { PNDMScheduler } from "../schedulers/pndm.ts";
 import { type LoadTokenizerOptions, loadTokenizer, TOKENIZER_CLASSES } from "../tokenizers/load-tokenizer.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { type GuidanceOptions, guide } from "./guidance.ts";
 import { CODEC_CLASSES, type LatentCodec, loadCodec } from "./latent-codec.ts";
 import { type NoiseKind, noiseSource } from "./noise-source.ts";
 import { ENCODING_DRAW, type PictureSeed } from "./picture-seed.ts";
+import { readScheduler, SCHEDULER_CLASSES } from "./read-scheduler.ts";
 import { Sampler, type Scheduler } from "./sampler.ts";
 
 export interface TextToImageComponents {
@@ -138,7 +136,7 @@ export class TextToImagePipeline {
     expectClass(index, "text_encoder", ["CLIPTextModel"], file);
     expectClass(index, "unet", ["UNet2DConditionModel"], file);
     const codecClass = expectClass(index, "vae", CODEC_CLASSES, file);
-    const scheduler = await readScheduler(folder, expectClass(index, "scheduler", SCHEDULERS, file));
+    const scheduler = await readScheduler(folder, expectClass(index, "scheduler", SCHEDULER_CLASSES, file));
     const tokenizer = await loadTokenizer(folder, options.tokenizer);
     const loaded: { dispose(): void }[] = [];
     const held = <Part extends { dispose(): void }>(part: Part): Part => {
@@ -350,8 +348,6 @@ function firstStep(steps: number, strength: number): number {
   return steps - run;
 }
 
-const SCHEDULERS = ["DDIMScheduler", "DDPMScheduler", "PNDMScheduler"] as const;
-
 function expectClass<const Name extends string>(
   index: ModelIndex,
   component: string,
@@ -362,18 +358,4 @@ function expectClass<const Name extends string>(
   const match = known.find((name) => name === found);
   if (!match) throw new DataError(file, 0, component, `class ${found} is not supported, only ${known.join(", ")}`);
   return match;
-}
-
-async function readScheduler(folder: ModelFolder, name: (typeof SCHEDULERS)[number]): Promise<Scheduler> {
-  const path = "scheduler/scheduler_config.json";
-  const config = await folder.readJson(path);
-  const file = `${folder.name}/${path}`;
-  switch (name) {
-    case "DDIMScheduler":
-      return new DDIMScheduler(config, file);
-    case "DDPMScheduler":
-      return new DDPMScheduler(config, file);
-    case "PNDMScheduler":
-      return new PNDMScheduler(config, file);
-  }
 }

@@ -65,6 +65,20 @@ export const dataEntry = {
   data: v.optional(text("Folder of own pictures with captions.jsonl, used instead of the task's pictures")),
 };
 
+/** What a text-to-image model in a single file needs beside it. */
+export const modelFileEntries = {
+  tokenizer: v.optional(
+    text("Tokenizer of a model in a single file: a folder with vocab.json and merges.txt, or CLIP's list of merges"),
+  ),
+  modelConfig: v.optional(
+    text("Diffusers folder whose configs say a single file's sizes; without it those of Stable Diffusion 1"),
+  ),
+};
+
+/** LoRA files that are merged into a model when it is opened. */
+export const loraFilesEntry = (description: string) =>
+  v.optional(v.pipe(v.array(v.string()), v.description(description)), []);
+
 /** How often a run saves, and how much it keeps. */
 export const checkpointEntries = (saveEvery: number) => ({
   saveEvery: v.optional(count("Steps between checkpoints"), saveEvery),

@@ -1,7 +1,18 @@
 /** The config of `sample`: drawing pictures for prompts. */
 import * as v from "valibot";
 import type { ImageParameters, SampleRecord } from "../io/parameters.ts";
-import { choice, count, positive, share, TASK_NAMES, text, tuneEntry, whole } from "./fields.ts";
+import {
+  choice,
+  count,
+  loraFilesEntry,
+  modelFileEntries,
+  positive,
+  share,
+  TASK_NAMES,
+  text,
+  tuneEntry,
+  whole,
+} from "./fields.ts";
 import type { ConfigDefinition } from "./resolve.ts";
 import { type ConfigSource, plainSource } from "./source.ts";
 
@@ -14,7 +25,9 @@ export const NOISE_KINDS = ["philox", "torch-cpu"] as const;
 /** Schema of the config of `sample`. */
 export const SampleSchema = v.strictObject({
   task: v.optional(choice(TASK_NAMES, "Whose shipped base model draws when no model is given"), "emoji32"),
-  model: v.optional(text("Model folder (diffusers layout)")),
+  model: v.optional(text("Model folder (diffusers layout), or a Stable Diffusion 1 file (.ckpt, .safetensors)")),
+  ...modelFileEntries,
+  lora: loraFilesEntry("LoRA file, merged into the model as FILE or FILE:scale; may be given often"),
   vae: v.optional(text("Folder of another autoencoder than the model's (AutoencoderKL or AutoencoderTiny)")),
   prompts: v.optional(v.pipe(v.array(v.string()), v.description("Prompts, each drawn `count` times")), []),
   negativePrompt: v.optional(text("What the pictures should not show; needs a guidance above 1")),
@@ -82,7 +95,9 @@ function modelOf({ model }: SampleRecord): { readonly task: string } | { readonl
 /** What only our own record tells. */
 function ownValues(record: SampleRecord): Readonly<Record<string, unknown>> {
   const { index, noise, guidanceRescale, eta, width, height, initImage, strength, vae } = record;
-  return { ...modelOf(record), index, noise, guidanceRescale, eta, width, height, initImage, strength, vae };
+  const { tokenizer, modelConfig, lora } = record;
+  const picture = { index, noise, guidanceRescale, eta, width, height, initImage, strength };
+  return { ...modelOf(record), ...picture, vae, tokenizer, modelConfig, lora };
 }
 
 /**

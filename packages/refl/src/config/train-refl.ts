@@ -7,6 +7,8 @@ import {
   dataEntry,
   emaEntry,
   flag,
+  loraFilesEntry,
+  modelFileEntries,
   notNegative,
   optimizerEntries,
   positive,
@@ -83,7 +85,13 @@ export const TrainReflSchema = v.strictObject({
   ...runEntries("refl"),
   ...taskEntries,
   ...dataEntry,
-  base: v.optional(text("Model folder to fine-tune; the task's shipped base model when absent")),
+  base: v.optional(
+    text("Model folder to fine-tune, or a Stable Diffusion 1 file; the task's shipped base model when absent"),
+  ),
+  ...modelFileEntries,
+  baseLora: loraFilesEntry(
+    "LoRA file, merged into the model before training as FILE or FILE:scale; may be given often",
+  ),
   reward: text("Folder of the reward model, as `train reward` left it"),
   taste: v.optional(choice(TASTE_NAMES, "The taste by which the judge's early stop looks"), "judge"),
   ...reflTrainingEntries,

@@ -26,6 +26,11 @@ export const SampleRecordSchema = v.object({
   strength: v.optional(v.number()),
   /** Folder of the autoencoder where it is not the model's own. */
   vae: v.optional(v.string()),
+  /** What a model in a single file was opened with. */
+  tokenizer: v.optional(v.string()),
+  modelConfig: v.optional(v.string()),
+  /** LoRA files with their scales, as `FILE` or `FILE:scale`; absent for none. */
+  lora: v.optional(v.array(v.string())),
   /** Noise comes from the counter (seed, index), so a picture does not depend on the batch that it was drawn in. */
   seed: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   index: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),

@@ -15,7 +15,7 @@ import type { EvaluatedPictures, PromptKind } from "../report/table.ts";
 import type { ImageReward } from "../scorers/image-reward.ts";
 import type { JobContext } from "./context.ts";
 import { weightsDigest } from "./digest.ts";
-import { loadPipeline } from "./sampler.ts";
+import { openModel } from "./open-model.ts";
 import { inStage } from "./stage.ts";
 
 const SET_TITLES = {
@@ -103,8 +103,7 @@ export async function* runEvaluate(config: EvaluateConfig, context: JobContext):
   const task = taskNamed(config.task);
   const taste = tasteNamed(config.taste, task);
   const shipped = await context.shipped(task.name);
-  const folder = config.model ? await context.open(config.model) : shipped.base;
-  const pipeline = await loadPipeline(folder, device, config.sampler);
+  const pipeline = await openModel(config, context, config.sampler);
   const classifier = await loadClassifier(shipped.classifier, device);
   const scorer = config.reward ? await loadRewardModel(await context.open(config.reward), device) : null;
   try {

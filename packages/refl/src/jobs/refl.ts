@@ -18,7 +18,7 @@ import { checkPrecision, type Precision, STATE_FILE } from "../train/session.ts"
 import { objectiveOf } from "./base.ts";
 import type { JobContext } from "./context.ts";
 import { trainingGrids } from "./grids.ts";
-import { loadPipeline } from "./sampler.ts";
+import { openModel } from "./open-model.ts";
 import { inStage } from "./stage.ts";
 import { unknownWords } from "./words.ts";
 
@@ -128,7 +128,6 @@ export async function* runTrainRefl(
   const task = taskNamed(config.task);
   const taste = tasteNamed(config.taste, task);
   checkPrecision(device, config.precision);
-  const base = config.base ? await context.open(config.base) : (await context.shipped(task.name)).base;
   const scorer = await loadRewardModel(await context.open(config.reward), device);
   // It is neither trained nor saved.
   if (config.precision === "f16") scorer.model.narrow();
@@ -141,7 +140,8 @@ export async function* runTrainRefl(
   };
   try {
     for (const arm of config.control ? (["refl", "control"] as const) : (["refl"] as const)) {
-      const pipeline = await loadPipeline(base, device, config.sampler);
+      const source = { ...config, model: config.base, lora: config.baseLora };
+      const pipeline = await openModel(source, context, config.sampler);
       const saved =
         arm === "refl" && sink
           ? { ...(resume ? await latestState(sink) : {}), save: armSaver(sink, pipeline, config.saveEvery) }

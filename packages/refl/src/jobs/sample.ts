@@ -18,7 +18,8 @@ import type { SampleRecord } from "../io/parameters.ts";
 import { openPlace } from "../scorers/open.ts";
 import type { JobContext } from "./context.ts";
 import { weightsDigest } from "./digest.ts";
-import { loadPipeline, samplerName, withSampler } from "./sampler.ts";
+import { openModel } from "./open-model.ts";
+import { samplerName, withSampler } from "./sampler.ts";
 import { cutTexts, unknownWords } from "./words.ts";
 
 /** A drawn picture with its record. */
@@ -46,9 +47,7 @@ async function openCodec(path: string, context: JobContext): Promise<LatentCodec
 
 /** The model that a config names, else the task's shipped one, with the config's sampler and autoencoder. */
 async function openPipeline(config: SampleConfig, context: JobContext): Promise<TextToImagePipeline> {
-  const { device, open, shipped } = context;
-  const folder = config.model === undefined ? (await shipped(config.task)).base : await open(config.model);
-  const pipeline = await loadPipeline(folder, device);
+  const pipeline = await openModel(config, context);
   let other: LatentCodec | null = null;
   try {
     other = config.vae === undefined ? null : await openCodec(config.vae, context);
@@ -103,6 +102,7 @@ function wantedPictures({ prompts, count, seed, index, noise }: SampleConfig): W
 /** What all pictures of a config share in their records; what is as usual is left out. */
 function commonRecord(config: SampleConfig, run: { readonly [Key in "sampler" | "modelHash"]: string }, usual: Usual) {
   const { negativePrompt, guidanceRescale, eta, noise, initImage, strength, vae } = config;
+  const { tokenizer, modelConfig, lora } = config;
   return {
     version: 1 as const,
     ...(negativePrompt === undefined ? {} : { negativePrompt }),
@@ -113,6 +113,9 @@ function commonRecord(config: SampleConfig, run: { readonly [Key in "sampler" | 
     ...(noise === "philox" ? {} : { noise }),
     ...(initImage === undefined ? {} : { initImage, strength }),
     ...(vae === undefined ? {} : { vae }),
+    ...(tokenizer === undefined ? {} : { tokenizer }),
+    ...(modelConfig === undefined ? {} : { modelConfig }),
+    ...(lora.length === 0 ? {} : { lora }),
     model: modelName(config),
     modelHash: run.modelHash,
   };

@@ -55,31 +55,44 @@ export async function blipTokenizer(
 
 const MERGES = ["bpe_simple_vocab_16e6.txt.gz", "bpe_simple_vocab_16e6.txt"] as const;
 
-async function mergeList(folder: ModelFolder, file: string): Promise<CLIPTokenizer> {
+async function mergeList(folder: ModelFolder, file: string, usage: ClipUsage): Promise<CLIPTokenizer> {
   const source = await folder.open(file);
   try {
-    return await CLIPTokenizer.fromMergeList(await readAll(source), source.name);
+    return await CLIPTokenizer.fromMergeList(await readAll(source), source.name, CLIP_USAGES[usage]);
   } finally {
     await source.close();
   }
 }
 
+/** How texts are tidied and filled up: as the `clip` package does for its scores, or as transformers does for Stable Diffusion 1. */
+type ClipUsage = "scoring" | "diffusion";
+
+const CLIP_USAGES = {
+  scoring: { cleanup: "openai", pad: null },
+  diffusion: { cleanup: "nfc", pad: "<|endoftext|>" },
+} as const;
+
 /**
- * CLIP's tokenizer, which tidies texts as the `clip` package does: of `place` (OpenAI's merge list, or a folder), else beside the weights.
+ * CLIP's tokenizer: of `place` (OpenAI's merge list, or a folder), else beside the weights.
  * @throws CheckpointError that says what to put where when there is none
  */
-export async function clipTokenizer(weights: ModelPlace, place: ModelPlace | null): Promise<Tokenizer> {
-  if (place && place.file !== null) return mergeList(place.folder, place.file);
+export async function clipTokenizer(
+  weights: ModelPlace,
+  place: ModelPlace | null,
+  usage: ClipUsage = "scoring",
+): Promise<Tokenizer> {
+  if (place && place.file !== null) return mergeList(place.folder, place.file, usage);
   const folder = place?.folder ?? weights.folder;
+  const { cleanup } = CLIP_USAGES[usage];
   for (const path of ["", "tokenizer"]) {
     const at = path ? subfolder(folder, path) : folder;
     for (const file of ["vocab.json", "tokenizer.json"])
-      if (await at.exists(file)) return loadTokenizer(folder, { path, cleanup: "openai" });
+      if (await at.exists(file)) return loadTokenizer(folder, { path, cleanup });
   }
-  for (const file of MERGES) if (await folder.exists(file)) return mergeList(folder, file);
+  for (const file of MERGES) if (await folder.exists(file)) return mergeList(folder, file, usage);
   throw new CheckpointError(
     placeName(weights),
-    `its tokenizer is missing: ${folder.name} has neither vocab.json and merges.txt nor ${MERGES[0]}; put them there, or name them`,
+    `its tokenizer is missing: ${folder.name} has neither vocab.json and merges.txt nor ${MERGES[0]}; put them there, or name them with --tokenizer`,
   );
 }
 

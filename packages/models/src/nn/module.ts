@@ -157,7 +157,7 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
     const slots = new Map(this.namedSlots());
     const match = matchStateDict(file, this.shapes(), source.shapes(), options);
     for await (const [key, entry] of readAhead(source, [...match.matched])) {
-      setSlot(slots.get(key)!, key, hostOrDevice(key, entry), options.device, file);
+      setSlot(slots.get(key)!, key, entryToFloat32(entry), options.device, file);
     }
     this.#fillMissing(slots, match.missing, options.device, options);
     return { missing: match.missing, unexpected: match.unexpected };

@@ -1,5 +1,5 @@
 /** Stable Diffusion 1 from one file (`.ckpt`, `.safetensors`) with latent-diffusion's names, as diffusers' `from_single_file` opens it. */
-import { DataError, type Device } from "@refl/tensor";
+import type { Device } from "@refl/tensor";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import type { ModelFolder } from "../formats/folder.ts";
 import { splitLdmCheckpoint } from "../formats/ldm.ts";
@@ -13,8 +13,7 @@ import { SD1_UNET_CONFIG } from "../models/unet-config.ts";
 import { PNDMScheduler } from "../schedulers/pndm.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 import { AutoencoderCodec } from "./latent-codec.ts";
-import { readScheduler, SCHEDULER_CLASSES } from "./read-scheduler.ts";
-import type { Scheduler } from "./sampler.ts";
+import { readScheduler } from "./read-scheduler.ts";
 import { TextToImagePipeline } from "./text-to-image.ts";
 
 /** Stable Diffusion 1's scheduler, as its folders have it. */
@@ -37,18 +36,6 @@ export interface SingleFileOptions {
   readonly ema?: boolean;
 }
 
-async function schedulerOf(config: ModelFolder | undefined): Promise<Scheduler> {
-  if (!config) return new PNDMScheduler(SD1_SCHEDULER_CONFIG);
-  const path = "scheduler/scheduler_config.json";
-  const name = (await config.readJson(path))["_class_name"];
-  const known = SCHEDULER_CLASSES.find((one) => one === name);
-  if (!known) {
-    const text = `class ${String(name)} is not supported, only ${SCHEDULER_CLASSES.join(", ")}`;
-    throw new DataError(`${config.name}/${path}`, 0, "_class_name", text);
-  }
-  return readScheduler(config, known);
-}
-
 /**
  * The pipeline of a Stable Diffusion 1 file. The checkpoint stays open and the caller's.
  * @throws CheckpointError when it is none, or holds tensors that are missing, left over or of other shapes; DataError for a wrong config
@@ -65,7 +52,7 @@ export async function pipelineFromSingleFile(
     new CLIPTextModel(...(await read("text_encoder/config.json", SD1_TEXT_CONFIG))),
     new AutoencoderKL(...(await read("vae/config.json", SD1_VAE_CONFIG))),
   ];
-  const scheduler = await schedulerOf(config);
+  const scheduler = config ? await readScheduler(config) : new PNDMScheduler(SD1_SCHEDULER_CONFIG);
   const { layers_per_block: layers } = unet.config;
   const layersPerBlock = typeof layers === "number" ? layers : layers[0]!;
   const parts = splitLdmCheckpoint(checkpoint, { ema, layersPerBlock });

@@ -9,13 +9,8 @@ import {
   attentionGemmQuery,
 } from "@refl/kernels-wgsl";
 import { Tensor } from "../tensor.ts";
-import { headRows, padded, tokenMajor } from "./attention-heads.ts";
+import { type Attention, headRows, padded, tokenMajor } from "./attention-heads.ts";
 import { contiguous, copyInto } from "./copy.ts";
-
-interface Attention {
-  readonly causal: boolean;
-  readonly scale: number;
-}
 
 /** Elements of the window of scores' gradients, 4 MB; it has 32 keys at the least, and so grows with the queries and not with their square. */
 const WINDOW = 1 << 20;

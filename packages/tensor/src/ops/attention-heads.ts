@@ -1,7 +1,14 @@
-/** Memory of attention's operands: heads' rows that kernels can load and store as vec4s. */
+/** What all of attention's kernels share: its attributes, and its operands' memory as heads' rows that can be loaded and stored as vec4s. */
 import { contiguousStrides } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { copyInto } from "./copy.ts";
+
+/** Attributes of attention and of its gradients. */
+export interface Attention {
+  readonly causal: boolean;
+  /** Factor on the scores before the softmax. */
+  readonly scale: number;
+}
 
 /** [B, H, T, D] in memory where vec4s can be loaded along D; D is rounded up to a multiple of 4 with zeros. */
 export interface HeadRows {

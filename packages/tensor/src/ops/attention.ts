@@ -21,14 +21,8 @@ import { contiguousStrides, numel } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { choose } from "../tune/chooser.ts";
 import { gemmAttention, gemmAttentionBackward, gemmAttentionFits } from "./attention-gemm.ts";
-import { headRows, padded, tokenMajor } from "./attention-heads.ts";
+import { type Attention, headRows, padded, tokenMajor } from "./attention-heads.ts";
 import { cast, contiguous, copyInto } from "./copy.ts";
-
-interface Attention {
-  readonly causal: boolean;
-  /** Factor on the scores before the softmax. */
-  readonly scale: number;
-}
 
 export interface AttentionAttrs {
   /** Inputs q [B, H, T, D], k [B, H, S, D], v [B, H, S, E], optional key mask [B, S]. Further output: log-sum-exp [B, H, T]. */
@@ -247,6 +241,7 @@ export const attentionForward = {
     return made;
   },
 } satisfies ForwardTable<AttentionAttrs>;
+
 export interface AttentionOptions {
   /** Keys that any query may look at, [B, S]: bool, or numbers of which 0 hides. Default: all. */
   mask?: Tensor | null;

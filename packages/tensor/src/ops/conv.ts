@@ -16,7 +16,7 @@ import {
 } from "./conv-implicit.ts";
 import { subgroupForward, subgroupInputGrad, subgroupWeightGrad } from "./conv-subgroup.ts";
 import { contiguous } from "./copy.ts";
-import { portableRung } from "./gemm.ts";
+import { MOST_NAIVE, portableRung } from "./gemm.ts";
 
 /** Height, then width. */
 export type Pair = readonly [number, number];
@@ -65,9 +65,6 @@ export type ConvKernel = ImplicitKernel | "subgroup";
 
 /** What a tuner's measurements are of. */
 const TEXTS = [...IMPLICIT_TEXTS, convPack, convSubgroup, convWeightSubgroup, gemmSubgroup];
-
-/** Multiplications up to which a tuner tries the naive kernel. */
-const MOST_NAIVE = 2 ** 22;
 
 /** Runs a convolution by its standard kernel, or by the one that the device's chooser prefers. */
 function choosing(

@@ -65,7 +65,7 @@ export function portableRung({ adapter, capabilities }: Device): "register" | "s
 }
 
 /** Multiplications up to which a tuner tries the naive kernel: beyond, it is far behind, and slow enough for its trial to be felt. */
-const MOST_NAIVE = 2 ** 22;
+export const MOST_NAIVE = 2 ** 22;
 
 /** Multiplications from which a k that four does not divide is worth a pipeline of its own: the tokens of a picture, in weights' gradients. */
 const LEAST_TAIL = 2 ** 24;

@@ -2,6 +2,8 @@
 import { randomUUID } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { ReflError } from "@refl/tensor";
+import type { FileData } from "./folder.ts";
 import { StorageError } from "./storage-error.ts";
 
 const HINTS: Readonly<Record<string, string>> = {
@@ -28,10 +30,11 @@ export function writeError(path: string, cause: unknown): StorageError {
   return new StorageError(path, reason, `cannot be written: ${why}`, { cause });
 }
 
-async function writeDurably(path: string, data: Uint8Array | string): Promise<void> {
+async function writeDurably(path: string, data: FileData | string): Promise<void> {
   const handle = await open(path, "wx");
   try {
-    await handle.writeFile(data);
+    if (typeof data === "string" || data instanceof Uint8Array) await handle.writeFile(data);
+    else for await (const piece of data) await handle.writeFile(piece);
     await handle.sync();
   } finally {
     await handle.close();
@@ -53,9 +56,9 @@ export async function syncFolder(path: string): Promise<void> {
 /**
  * Writes a file so that `path` holds either all of `data` or what it held before, also across a crash: a temporary file in the same
  * folder is written and flushed, renamed over `path`, and the folder is flushed.
- * @throws StorageError when anything fails; the temporary file is removed.
+ * @throws StorageError when the file cannot be written, and whatever the pieces of `data` end in; the temporary file is removed.
  */
-export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
+export async function writeFileAtomic(path: string, data: FileData | string): Promise<void> {
   const folder = dirname(path);
   const temporary = join(folder, `.${basename(path)}.${randomUUID()}.tmp`);
   try {
@@ -64,6 +67,7 @@ export async function writeFileAtomic(path: string, data: Uint8Array | string): 
     await syncFolder(folder);
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => {});
-    throw writeError(path, cause);
+    // What is no system's error came with the pieces.
+    throw errorCode(cause) === "" || cause instanceof ReflError ? cause : writeError(path, cause);
   }
 }

@@ -34,6 +34,12 @@ export function entryToFloat32(entry: TensorEntry): Float32Array {
   }
 }
 
+/** The bytes of float32 values as F32 (sharing memory) or rounded to F16 or BF16. */
+export function float32Bytes(values: Float32Array, dtype: "F32" | "F16" | "BF16"): Uint8Array {
+  const stored = dtype === "F32" ? values : dtype === "F16" ? f32ToF16(values) : f32ToBf16(values);
+  return new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
+}
+
 /**
  * An entry that stores float32 values as F32 (sharing memory) or rounded to F16 or BF16.
  * @throws ShapeError when the shape's element count is not the number of values.
@@ -47,6 +53,5 @@ export function float32Entry(
   const count = shape.reduce((product, size) => product * size, 1);
   if (count !== values.length)
     throw new ShapeError(`float32Entry ${name}`, [shape], `has ${count} elements, ${values.length} values came`);
-  const stored = dtype === "F32" ? values : dtype === "F16" ? f32ToF16(values) : f32ToBf16(values);
-  return { name, dtype, shape: [...shape], bytes: new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength) };
+  return { name, dtype, shape: [...shape], bytes: float32Bytes(values, dtype) };
 }

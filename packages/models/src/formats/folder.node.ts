@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { CheckpointError } from "@refl/tensor";
 import { writeFileAtomic } from "./atomic.node.ts";
 import { openFileSource } from "./byte-source.node.ts";
-import { checkRelativePath, readJsonSource, type WritableModelFolder } from "./folder.ts";
+import { checkRelativePath, type FileData, readJsonSource, type WritableModelFolder } from "./folder.ts";
 import { stringifyJson } from "./json.ts";
 import { StorageError } from "./storage-error.ts";
 
@@ -34,7 +34,7 @@ export function nodeFolder(root: string): WritableModelFolder {
     checkRelativePath(root, path);
     return openFileSource(join(root, path));
   };
-  const write = async (path: string, data: Uint8Array | string) => {
+  const write = async (path: string, data: FileData | string) => {
     checkRelativePath(root, path);
     const target = join(root, path);
     await mkdir(dirname(target), { recursive: true }).catch((cause: NodeJS.ErrnoException) => {

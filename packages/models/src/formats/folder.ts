@@ -19,9 +19,12 @@ export interface ModelFolder {
   readJson(path: string): Promise<JsonObject>;
 }
 
-/** A folder that can be written as well. A file appears whole or not at all. */
+/** A file's bytes, or its pieces one after the other, which may share memory: each is used before the next is asked for. */
+export type FileData = Uint8Array | AsyncIterable<Uint8Array>;
+
+/** A folder that can be written as well. A file appears whole or not at all, also when its pieces end in an error, which `write` then rejects with. */
 export interface WritableModelFolder extends ModelFolder {
-  write(path: string, bytes: Uint8Array): Promise<void>;
+  write(path: string, data: FileData): Promise<void>;
   /** Writes JSON as diffusers does: sorted keys, two spaces, a newline at the end. */
   writeJson(path: string, value: JsonValue): Promise<void>;
 }
@@ -60,9 +63,9 @@ export function memoryFolder(files: Map<string, Uint8Array> = new Map(), name = 
     if (!bytes) throw new CheckpointError(`${name}/${path}`, "does not exist");
     return bytesSource(bytes, `${name}/${path}`);
   };
-  const write = async (path: string, bytes: Uint8Array): Promise<void> => {
+  const write = async (path: string, data: FileData): Promise<void> => {
     checkRelativePath(name, path);
-    files.set(path, bytes.slice());
+    files.set(path, data instanceof Uint8Array ? data.slice() : await joined(data));
   };
   return {
     name,
@@ -79,6 +82,22 @@ export function memoryFolder(files: Map<string, Uint8Array> = new Map(), name = 
     write,
     writeJson: (path, value) => write(path, new TextEncoder().encode(stringifyJson(value))),
   };
+}
+
+async function joined(data: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of data) {
+    pieces.push(piece.slice());
+    size += piece.byteLength;
+  }
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.byteLength;
+  }
+  return whole;
 }
 
 /** A view of a part of a folder: `unet` gives the files below `unet/`. */

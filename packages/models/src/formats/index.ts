@@ -2,8 +2,9 @@
 export { type ByteSource, blobSource, bytesSource, readAll } from "./byte-source.ts";
 export type { Checkpoint, CheckpointFormat, TensorHeader } from "./checkpoint.ts";
 export { isBookkeepingKey, parseConfig } from "./config.ts";
-export { entryToFloat32, float32Entry } from "./entries.ts";
+export { entryToFloat32, float32Bytes, float32Entry } from "./entries.ts";
 export {
+  type FileData,
   type ModelFolder,
   memoryFolder,
   readJsonSource,
@@ -54,6 +55,7 @@ export {
   openSafetensors,
   type SafetensorsDType,
   SafetensorsFile,
+  streamSafetensors,
   type TensorEntry,
   type TensorInfo,
   writeSafetensors,

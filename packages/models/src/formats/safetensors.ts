@@ -257,23 +257,33 @@ function compareCodePoints(a: string, b: string): number {
   return left.length - right.length;
 }
 
-/**
- * Serialises tensors. The bytes depend on the tensors and the metadata only, not on their order: tensors go by descending
- * dtype alignment then name (as the reference library orders them), metadata by key, the header is padded with spaces to 8 bytes.
- * @throws DTypeError, ShapeError on an entry whose dtype is unknown or whose bytes do not fit its shape, CheckpointError on a bad or repeated name.
- */
-export function writeSafetensors(
-  entries: Iterable<TensorEntry>,
-  metadata: Readonly<Record<string, string>> = {},
-  file = "safetensors",
-): Uint8Array {
+/** What a file holds before its tensors' bytes, and the order in which these come. */
+interface Layout<T extends TensorHeader> {
+  /** Length prefix and header. */
+  readonly head: Uint8Array<ArrayBuffer>;
+  readonly ordered: readonly T[];
+  readonly dataBytes: number;
+}
+
+/** The bytes that a tensor takes. @throws ShapeError when its shape is no shape. */
+function tensorBytes({ name, dtype, shape }: TensorHeader): number {
+  const count = shape.every(isSize) ? elementCount(shape) : undefined;
+  if (count === undefined) throw new ShapeError(`writeSafetensors ${name}`, [shape], "is not the shape of a tensor");
+  return count * DTYPES[dtype];
+}
+
+function layOut<T extends TensorHeader>(
+  tensors: Iterable<T>,
+  metadata: Readonly<Record<string, string>>,
+  file: string,
+): Layout<T> {
   const order = Object.keys(DTYPES);
-  const sorted = [...entries];
-  for (const { dtype, name } of sorted) {
+  const ordered = [...tensors];
+  for (const { dtype, name } of ordered) {
     if (!isDType(dtype))
       throw new DTypeError(`writeSafetensors ${name}`, [String(dtype)], `known are ${order.join(", ")}`);
   }
-  sorted.sort((a, b) => order.indexOf(a.dtype) - order.indexOf(b.dtype) || compareCodePoints(a.name, b.name));
+  ordered.sort((a, b) => order.indexOf(a.dtype) - order.indexOf(b.dtype) || compareCodePoints(a.name, b.name));
   const fields: string[] = [];
   const metadataKeys = Object.keys(metadata).sort(compareCodePoints);
   if (metadataKeys.length > 0) {
@@ -282,21 +292,14 @@ export function writeSafetensors(
   }
   const seen = new Set<string>();
   let dataBytes = 0;
-  for (const { name, dtype, shape, bytes } of sorted) {
+  for (const tensor of ordered) {
+    const { name, dtype, shape } = tensor;
     if (name === "__metadata__" || hasLoneSurrogate(name) || seen.has(name)) {
       const why = seen.has(name) ? "stands twice" : "is not a name that a tensor can have";
       throw new CheckpointError(file, `tensor ${JSON.stringify(name)}: ${why}`);
     }
     seen.add(name);
-    const count = shape.every(isSize) ? elementCount(shape) : undefined;
-    if (count === undefined || count * DTYPES[dtype] !== bytes.byteLength) {
-      throw new ShapeError(
-        `writeSafetensors ${name}`,
-        [shape],
-        `${dtype} does not fit ${bytes.byteLength} bytes of data`,
-      );
-    }
-    const end = dataBytes + bytes.byteLength;
+    const end = dataBytes + tensorBytes(tensor);
     fields.push(
       `${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(",")}],"data_offsets":[${dataBytes},${end}]}`,
     );
@@ -307,14 +310,57 @@ export function writeSafetensors(
   if (headerBytes > MAX_HEADER_BYTES) {
     throw new CheckpointError(file, `header would have ${headerBytes} bytes, at most ${MAX_HEADER_BYTES} are allowed`);
   }
-  const out = new Uint8Array(PREFIX_BYTES + headerBytes + dataBytes);
-  new DataView(out.buffer).setUint32(0, headerBytes, true);
-  out.fill(0x20, PREFIX_BYTES, PREFIX_BYTES + headerBytes);
-  out.set(json, PREFIX_BYTES);
-  let position = PREFIX_BYTES + headerBytes;
-  for (const { bytes } of sorted) {
+  const head = new Uint8Array(PREFIX_BYTES + headerBytes).fill(0x20, PREFIX_BYTES);
+  new DataView(head.buffer).setUint32(0, headerBytes, true);
+  head.set(json, PREFIX_BYTES);
+  return { head, ordered, dataBytes };
+}
+
+/**
+ * Serialises tensors. The bytes depend on the tensors and the metadata only, not on their order: tensors go by descending
+ * dtype alignment then name (as the reference library orders them), metadata by key, the header is padded with spaces to 8 bytes.
+ * @throws DTypeError, ShapeError on an entry whose dtype is unknown or whose bytes do not fit its shape, CheckpointError on a bad or repeated name.
+ */
+export function writeSafetensors(
+  entries: Iterable<TensorEntry>,
+  metadata: Readonly<Record<string, string>> = {},
+  file = "safetensors",
+): Uint8Array {
+  const { head, ordered, dataBytes } = layOut(entries, metadata, file);
+  const out = new Uint8Array(head.byteLength + dataBytes);
+  out.set(head);
+  let position = head.byteLength;
+  for (const entry of ordered) {
+    const { name, dtype, shape, bytes } = entry;
+    if (bytes.byteLength !== tensorBytes(entry)) {
+      const text = `${dtype} does not fit ${bytes.byteLength} bytes of data`;
+      throw new ShapeError(`writeSafetensors ${name}`, [shape], text);
+    }
     out.set(bytes, position);
     position += bytes.byteLength;
   }
   return out;
+}
+
+/**
+ * The file that {@link writeSafetensors} makes, in pieces, for tensors that need not be in memory together: names, dtypes and shapes settle the header, then
+ * `data` is asked once for the bytes of all tensors in the file's order, cut anywhere. A piece is valid until the next is asked for.
+ * @throws as `writeSafetensors`, before the first piece; CheckpointError when more or fewer bytes come than the tensors take
+ */
+export async function* streamSafetensors<T extends TensorHeader>(
+  tensors: Iterable<T>,
+  data: (ordered: readonly T[]) => AsyncIterable<Uint8Array>,
+  metadata: Readonly<Record<string, string>> = {},
+  file = "safetensors",
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { head, ordered, dataBytes } = layOut(tensors, metadata, file);
+  yield head;
+  let came = 0;
+  for await (const bytes of data(ordered)) {
+    came += bytes.byteLength;
+    if (came > dataBytes) break;
+    yield bytes;
+  }
+  if (came !== dataBytes)
+    throw new CheckpointError(file, `its tensors take ${dataBytes} bytes, ${came > dataBytes ? "more" : came} came`);
 }

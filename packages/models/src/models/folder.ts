@@ -2,9 +2,9 @@
 import type { Device } from "@refl/tensor";
 import type { ModelFolder, WritableModelFolder } from "../formats/folder.ts";
 import type { JsonObject } from "../formats/json.ts";
-import { writeSafetensors } from "../formats/safetensors.ts";
 import { openWeights, type WeightsOptions } from "../formats/sharded.ts";
 import type { LoadOptions, Module } from "../nn/module.ts";
+import { streamTensors } from "../nn/stream.ts";
 
 /** File names of weights: those of diffusers' models, and of all others. */
 export const DIFFUSION_WEIGHTS = "diffusion_pytorch_model.safetensors";
@@ -57,7 +57,7 @@ export async function loadModel<Model extends ConfiguredModel>(
   }
 }
 
-/** Writes `config.json` and the weights; each file appears whole or not at all. */
+/** Writes `config.json` and the weights, read from the device a few MiB at a time; each file appears whole or not at all. */
 export async function saveModel(
   model: ConfiguredModel,
   folder: WritableModelFolder,
@@ -65,6 +65,8 @@ export async function saveModel(
 ): Promise<void> {
   const { path = "", weights = MODEL_WEIGHTS, dtype = "F32" } = options;
   const file = at(path, weights);
-  await folder.write(file, writeSafetensors(await model.entries(dtype), { format: "pt" }, `${folder.name}/${file}`));
+  const tensors = [...model.namedSlots()].map(([name, { shape, parts }]) => ({ name, shape, parts }));
+  const stream = { dtype, metadata: { format: "pt" }, file: `${folder.name}/${file}` };
+  await folder.write(file, streamTensors(tensors, stream));
   await folder.writeJson(at(path, "config.json"), model.toConfig());
 }

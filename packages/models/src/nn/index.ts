@@ -31,8 +31,9 @@ export { type LoadOptions, type LoadReport, Module, type StateValue } from "./mo
 export { GroupNorm, LayerNorm, unitRows } from "./norm.ts";
 export { inParts, inRowParts } from "./parts.ts";
 export { currentRandom, namedStream, withRandom } from "./random.ts";
-export { readTensors } from "./read.ts";
+export { readTensors, readValues } from "./read.ts";
 export { recomputed } from "./recompute.ts";
 export { fillSeeded, type SeededRule, seededRule, seededWeight, UNIT_RULE } from "./seeded.ts";
 export { ParameterSlot, type SlotOptions } from "./slot.ts";
+export { type DeviceEntry, type StreamOptions, streamTensors } from "./stream.ts";
 export { TimestepEmbedding, Timesteps, type TimestepsOptions } from "./timestep.ts";

@@ -1,48 +1,77 @@
 /** Reading many tensors back with few waits. */
 import { noGrad } from "@refl/autograd";
-import { cat, isFloat, scope, type Tensor } from "@refl/tensor";
+import { cat, isFloat, numel, scope, type Tensor } from "@refl/tensor";
 
-/** Elements joined into one read: 32 MiB of f32, or what the device binds where that is less. */
+/** Elements joined into one read of {@link readTensors}: 32 MiB of f32, or what the device binds where that is less. */
 const CHUNK = 8 * 2 ** 20;
 
-function groups(tensors: readonly Tensor[]): Tensor[][] {
-  const made: Tensor[][] = [];
-  let open: Tensor[] = [];
-  let size = 0;
+/** Elements from `first` up to `last` of a tensor in row-major order. */
+interface Part {
+  readonly tensor: Tensor;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Cuts tensors into reads of at most `most` elements, each of one dtype and device. */
+function* reads(tensors: Iterable<Tensor>, most: number): Generator<Part[]> {
+  let open: Part[] = [];
+  let room = 0;
   for (const tensor of tensors) {
-    if (
-      open.length > 0 &&
-      (size + tensor.numel > Math.min(CHUNK, tensor.device.largestBinding / 4) ||
-        tensor.dtype !== open[0]!.dtype ||
-        tensor.device !== open[0]!.device)
-    ) {
-      made.push(open);
-      open = [];
-      size = 0;
+    const before = open[0]?.tensor;
+    if (before && (tensor.dtype !== before.dtype || tensor.device !== before.device)) room = 0;
+    for (let first = 0; first < tensor.numel; ) {
+      if (room === 0) {
+        if (open.length > 0) yield open;
+        open = [];
+        room = Math.min(most, Math.floor(tensor.device.largestBinding / 4));
+      }
+      const last = Math.min(tensor.numel, first + room);
+      open.push({ tensor, first, last });
+      room -= last - first;
+      first = last;
     }
-    open.push(tensor);
-    size += tensor.numel;
   }
-  if (open.length > 0) made.push(open);
-  return made;
+  if (open.length > 0) yield open;
+}
+
+/**
+ * The values of float tensors (f16 widened), one tensor after the other in row-major order, in pieces of at most `most` elements that begin and end
+ * anywhere: each piece is one read.
+ * @throws TypeError for a tensor of another dtype
+ */
+export async function* readValues(tensors: Iterable<Tensor>, most = CHUNK): AsyncGenerator<Float32Array> {
+  for (const parts of reads(tensors, most)) {
+    const { dtype } = parts[0]!.tensor;
+    if (!isFloat(dtype)) throw new TypeError(`readValues: ${dtype} is no float dtype`);
+    const flat = ({ tensor, first, last }: Part): Tensor => tensor.reshape(-1).slice(0, first, last);
+    const joined = noGrad(() => scope(() => (parts.length === 1 ? flat(parts[0]!) : cat(parts.map(flat))).alias()));
+    let values: Float32Array;
+    try {
+      values = (await joined.data()) as Float32Array;
+    } finally {
+      joined.dispose();
+    }
+    yield values;
+  }
 }
 
 /** The values of float tensors (f16 widened) in row-major order, in as few reads as 32 MiB each allow. */
 export async function readTensors(tensors: readonly Tensor[]): Promise<Float32Array[]> {
-  const values: Float32Array[] = [];
-  for (const group of groups(tensors)) {
-    if (!isFloat(group[0]!.dtype)) throw new TypeError(`readTensors: ${group[0]!.dtype} is no float dtype`);
-    const joined = noGrad(() => scope(() => cat(group.map((tensor) => tensor.reshape(-1))).alias()));
-    try {
-      const flat = (await joined.data()) as Float32Array;
-      let at = 0;
-      for (const tensor of group) {
-        values.push(flat.slice(at, at + tensor.numel));
-        at += tensor.numel;
+  const lists = tensors.map(({ shape }) => new Float32Array(numel(shape)));
+  let list = 0;
+  let at = 0;
+  for await (const piece of readValues(tensors)) {
+    for (let used = 0; used < piece.length; ) {
+      while (at === lists[list]!.length) {
+        list++;
+        at = 0;
       }
-    } finally {
-      joined.dispose();
+      const values = lists[list]!;
+      const part = piece.subarray(used, used + values.length - at);
+      values.set(part, at);
+      at += part.length;
+      used += part.length;
     }
   }
-  return values;
+  return lists;
 }

@@ -20,6 +20,22 @@ import { describe, expect, it } from "vitest";
 const text = (value: string) => new TextEncoder().encode(value);
 
 describe("memoryFolder", () => {
+  it("keeps a file that comes in pieces that share memory, or what it had when the pieces end in an error", async () => {
+    const files = new Map<string, Uint8Array>();
+    const folder = memoryFolder(files);
+    const piece = new Uint8Array(2);
+    const pieces = async function* (fails: boolean) {
+      for (let i = 0; i < 3; i++) yield piece.fill(i);
+      if (fails) throw new CheckpointError("source", "is cut");
+      yield new Uint8Array(0);
+    };
+    await folder.write("f", pieces(false));
+    expect([...files.get("f")!]).toEqual([0, 0, 1, 1, 2, 2]);
+    await folder.write("f", Uint8Array.of(7));
+    await expect(folder.write("f", pieces(true))).rejects.toThrow("source: is cut");
+    expect([...files.get("f")!]).toEqual([7]);
+  });
+
   it("lists, reads and writes", async () => {
     const folder = memoryFolder(new Map([["unet/config.json", text('{"in_channels": 3}')]]), "shipped");
     await folder.writeJson("scheduler/scheduler_config.json", { b: 1, a: [true] });

@@ -57,6 +57,26 @@ describe("writeFileAtomic", () => {
     expect(await readdir(root)).toEqual(["a.bin"]);
   });
 
+  it("writes pieces that share memory, and keeps the old file when they end in an error or the disk is full between two", async () => {
+    const path = join(root, "a.bin");
+    const piece = new Uint8Array(2);
+    const pieces = async function* (end?: Error) {
+      for (let i = 0; i < 3; i++) yield piece.fill(i);
+      if (end) throw end;
+    };
+    await writeFileAtomic(path, pieces());
+    expect([...(await readFile(path))]).toEqual([0, 0, 1, 1, 2, 2]);
+    for (const end of [new CheckpointError("source", "is cut"), new TypeError("no float")])
+      await expect(writeFileAtomic(path, pieces(end))).rejects.toBe(end);
+    vi.spyOn(await fileHandlePrototype(), "writeFile")
+      .mockResolvedValueOnce()
+      .mockRejectedValue(systemError("ENOSPC"));
+    await expect(writeFileAtomic(path, pieces())).rejects.toMatchObject({ code: "storage", path, reason: "ENOSPC" });
+    vi.restoreAllMocks();
+    expect([...(await readFile(path))]).toEqual([0, 0, 1, 1, 2, 2]);
+    expect(await readdir(root)).toEqual(["a.bin"]);
+  });
+
   it("refuses a folder's name and a missing folder", async () => {
     await mkdir(join(root, "folder", "full"), { recursive: true });
     await expect(writeFileAtomic(join(root, "folder"), "x")).rejects.toMatchObject({ code: "storage" });

@@ -8,6 +8,7 @@ import {
   float32Entry,
   openSafetensors,
   type SafetensorsDType,
+  streamSafetensors,
   type TensorEntry,
   writeSafetensors,
 } from "@refl/models";
@@ -136,6 +137,42 @@ describe("writeSafetensors", () => {
     expect(() => writeSafetensors([{ ...entry, shape: [3] }])).toThrow(ShapeError);
     expect(() => writeSafetensors([{ ...entry, shape: [-2] }])).toThrow(ShapeError);
     expect(() => writeSafetensors([{ ...entry, dtype: "F8_E4M3" as SafetensorsDType }])).toThrow(DTypeError);
+  });
+});
+
+describe("streamSafetensors", () => {
+  const whole = async (pieces: AsyncIterable<Uint8Array>): Promise<Uint8Array> =>
+    new Uint8Array(await new Response(ReadableStream.from(pieces)).arrayBuffer());
+
+  it("gives the bytes of writeSafetensors wherever the data is cut", async () => {
+    const cuts = fc.array(fc.nat(20), { minLength: 1 }).filter((sizes) => sizes.some((size) => size > 0));
+    await fc.assert(
+      fc.asyncProperty(entriesArbitrary, metadataArbitrary, cuts, async (entries, metadata, sizes) => {
+        const data = async function* (ordered: readonly TensorEntry[]): AsyncGenerator<Uint8Array> {
+          const bytes = Uint8Array.from(ordered.flatMap((entry) => [...entry.bytes]));
+          for (let at = 0, i = 0; at < bytes.length; at += sizes[i++ % sizes.length]!)
+            yield bytes.subarray(at, at + sizes[i % sizes.length]!);
+        };
+        expect(await whole(streamSafetensors(entries, data, metadata))).toEqual(writeSafetensors(entries, metadata));
+      }),
+    );
+  });
+
+  it.each([0, 3, 5])("refuses %d bytes for a tensor of four", async (count) => {
+    const given = async function* () {
+      yield new Uint8Array(count);
+    };
+    const stream = streamSafetensors([{ name: "w", dtype: "F32", shape: [1] }], given, {}, "f.safetensors");
+    await expect(whole(stream)).rejects.toThrow(/f\.safetensors: its tensors take 4 bytes, (0|3|more) came/);
+  });
+
+  it("refuses headers that no file can have before any data is asked for", async () => {
+    const never = () => {
+      throw new Error("asked");
+    };
+    const entry = { name: "w", dtype: "F32", shape: [1] } as const;
+    await expect(whole(streamSafetensors([entry, entry], never))).rejects.toThrow(/"w": stands twice/);
+    await expect(whole(streamSafetensors([{ ...entry, shape: [-1] }], never))).rejects.toThrow(ShapeError);
   });
 });
 

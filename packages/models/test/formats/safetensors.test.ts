@@ -6,6 +6,7 @@ import {
   dtypeSize,
   entryToFloat32,
   float32Entry,
+  memoryFolder,
   openSafetensors,
   type SafetensorsDType,
   streamSafetensors,
@@ -141,8 +142,11 @@ describe("writeSafetensors", () => {
 });
 
 describe("streamSafetensors", () => {
-  const whole = async (pieces: AsyncIterable<Uint8Array>): Promise<Uint8Array> =>
-    new Uint8Array(await new Response(ReadableStream.from(pieces)).arrayBuffer());
+  const whole = async (pieces: AsyncIterable<Uint8Array>): Promise<Uint8Array> => {
+    const files = new Map<string, Uint8Array>();
+    await memoryFolder(files).write("whole", pieces);
+    return files.get("whole")!;
+  };
 
   it("gives the bytes of writeSafetensors wherever the data is cut", async () => {
     const cuts = fc.array(fc.nat(20), { minLength: 1 }).filter((sizes) => sizes.some((size) => size > 0));

@@ -1,6 +1,6 @@
 /** Checkpointing: what happens inside a function is not kept but computed again on the way back. */
 import { AutogradError, type History, scope, type Tensor } from "@refl/tensor";
-import { gradientsInto, isGradEnabled, Leaf, noGradSeeing, recordNode, requireGrad, withGrad } from "./tape.ts";
+import { gradientsInto, isGradEnabled, Leaf, noGradSeeing, recordMany, requireGrad, withGrad } from "./tape.ts";
 
 /**
  * Computes `fn(...inputs)` keeping only the inputs (Chen et al. 2016). Parameters that `fn` uses get their gradients as usual.
@@ -8,9 +8,15 @@ import { gradientsInto, isGradEnabled, Leaf, noGradSeeing, recordNode, requireGr
  * Throws {@link AutogradError} when `fn` uses a tensor that was computed outside from a leaf: it must be an input, or its gradient is lost.
  */
 export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
-  if (!isGradEnabled()) return fn(...inputs);
-  const given = new Set(inputs.map((t) => t.history));
-  let needed = inputs.some((t) => t.history !== null);
+  return checkpointMany((...given) => [fn(...given)], ...inputs)[0]!;
+}
+
+/** As {@link checkpoint} for a function of several results, which is computed again once for the gradients of all. It must make the same number of them again. */
+export function checkpointMany(fn: (...inputs: Tensor[]) => readonly Tensor[], ...inputs: Tensor[]): Tensor[] {
+  if (!isGradEnabled()) return [...fn(...inputs)];
+  const histories = inputs.map((t) => t.history);
+  const given = new Set(histories);
+  let needed = histories.some((history) => history !== null);
   const see = (history: History): void => {
     if (!(history instanceof Leaf) && !given.has(history)) {
       throw new AutogradError(
@@ -19,20 +25,25 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
     }
     needed = true;
   };
-  // A handle of its own: the function may return an input or a constant, whose history is not to be changed.
-  const output = noGradSeeing(see, () =>
-    scope(() => {
-      const made = fn(...inputs);
-      if (made.history) see(made.history);
-      return made.detach();
-    }),
+  // Handles of their own: the function may return an input or a constant, whose history is not to be changed.
+  const outputs = noGradSeeing(see, () =>
+    scope(() =>
+      fn(...inputs).map((made) => {
+        if (made.history) see(made.history);
+        return made.detach();
+      }),
+    ),
   );
-  if (!needed) return output;
+  if (!needed) return outputs;
   const saved = inputs.map((t) => t.alias());
-  const needs = inputs.map((t) => t.history !== null);
-  return recordNode("checkpoint", inputs, output, saved, (gradient) => {
-    const leaves = saved.map((t, i) => (needs[i] ? requireGrad(t.detach()) : t.detach()));
-    const again = withGrad(() => fn(...leaves));
-    return again.history ? gradientsInto(again, leaves, gradient) : leaves.map(() => null);
+  recordMany("checkpoint", inputs, outputs, saved, (gradients) => {
+    const leaves = saved.map((t, i) => (histories[i] ? requireGrad(t.detach()) : t.detach()));
+    const starts = withGrad(() => fn(...leaves)).flatMap((root, i) => {
+      const gradient = gradients[i] ?? null;
+      return root.history && gradient ? [{ root, gradient }] : [];
+    });
+    gradientsInto(starts, leaves, histories);
+    return histories.map(() => null);
   });
+  return outputs;
 }

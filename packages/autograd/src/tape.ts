@@ -51,17 +51,40 @@ export type Saved = Tensor | null;
 /** From the gradient of a result to those of its inputs, in order; null where none is needed. */
 export type BackwardFunction = (gradient: Tensor) => readonly (Tensor | null)[];
 
+/** As {@link BackwardFunction} for several results; null for one that has no gradient, never for all. */
+export type ManyBackwardFunction = (gradients: readonly (Tensor | null)[]) => readonly (Tensor | null)[];
+
+/** One result of a step of the tape that has several: where its gradient is gathered. */
+class NodeResult implements History {
+  readonly parents: readonly [Node];
+
+  constructor(node: Node) {
+    this.parents = [node];
+  }
+
+  dispose(): void {}
+}
+
 /** One step of the tape: its rule's saved tensors and the records of its inputs (null where no gradient is needed). */
 export class Node implements History {
   readonly name: string;
+  /** What its results have as their history: the step itself where there is a single one. */
+  readonly results: readonly History[];
   readonly inputs: readonly (History | null)[];
   /** The inputs' shapes, which their gradients must have. */
   readonly shapes: readonly (readonly number[])[];
-  readonly backward: BackwardFunction;
+  readonly backward: ManyBackwardFunction;
   #saved: readonly Saved[] | null;
 
-  constructor(name: string, inputs: readonly Tensor[], saved: readonly Saved[], backward: BackwardFunction) {
+  constructor(
+    name: string,
+    inputs: readonly Tensor[],
+    results: number,
+    saved: readonly Saved[],
+    backward: ManyBackwardFunction,
+  ) {
     this.name = name;
+    this.results = results === 1 ? [this] : Array.from({ length: results }, () => new NodeResult(this));
     this.inputs = inputs.map((t) => t.history);
     this.shapes = inputs.map((t) => t.shape);
     this.#saved = saved;
@@ -195,10 +218,21 @@ export function recordNode(
   saved: readonly Saved[],
   back: BackwardFunction,
 ): Tensor {
-  const node = new Node(name, inputs, saved, back);
-  output.history = node;
-  trackHistory(node);
+  recordMany(name, inputs, [output], saved, ([gradient]) => back(gradient!));
   return output;
+}
+
+/** As {@link recordNode} for several outputs that one rule leads back from, which runs once with the gradients of all that have one. */
+export function recordMany(
+  name: string,
+  inputs: readonly Tensor[],
+  outputs: readonly Tensor[],
+  saved: readonly Saved[],
+  back: ManyBackwardFunction,
+): void {
+  const node = new Node(name, inputs, outputs.length, saved, back);
+  for (const [i, output] of outputs.entries()) output.history = node.results[i]!;
+  for (const history of new Set([node, ...node.results])) trackHistory(history);
 }
 
 /** Sums a gradient of a broadcast shape down to `shape`. */
@@ -212,11 +246,10 @@ export function sumTo(gradient: Tensor, shape: readonly number[]): Tensor {
 }
 
 /** Order in which nodes can be walked: each after all that used its result. */
-function order(root: History): Node[] {
+function order(roots: readonly History[]): Node[] {
   const sorted: Node[] = [];
   const seen = new Set<History>();
-  const stack: { node: History; next: number }[] = [{ node: root, next: 0 }];
-  seen.add(root);
+  const stack: { node: Pick<History, "parents">; next: number }[] = [{ node: { parents: roots }, next: 0 }];
   while (stack.length) {
     const top = stack.at(-1)!;
     const child = top.node.parents[top.next++];
@@ -244,13 +277,18 @@ export interface BackwardOptions {
  * Throws {@link AutogradError} for a root without history, one of many elements without `gradient`, or a tape already spent.
  */
 function walk(root: Tensor, options: BackwardOptions, arrive: Arrive, wanted?: ReadonlySet<History>): void {
+  const { gradient = null, retainGraph = false } = options;
+  if (root.history && !gradient && root.numel !== 1)
+    throw new AutogradError(
+      `backward: the root has shape [${root.shape.join(", ")}]; pass { gradient } or reduce it to one element`,
+    );
   const outer = arriving;
   arriving = (leaf, gradient) => {
     if (!wanted || wanted.has(leaf)) arrive(leaf, gradient);
     else gradient.dispose();
   };
   try {
-    walkBack(root, options, arriving);
+    walkBack([{ root, gradient }], retainGraph, arriving);
   } finally {
     arriving = outer;
   }
@@ -261,19 +299,26 @@ let arriving: Arrive | null = null;
 
 type Arrive = (leaf: Leaf, gradient: Tensor) => void;
 
-function walkBack(root: Tensor, options: BackwardOptions, arrive: Arrive): void {
-  const start = root.history;
-  if (!start)
-    throw new AutogradError(
-      "backward: the root was not computed from any tensor that requires a gradient (or inside noGrad)",
-    );
-  if (!options.gradient && root.numel !== 1)
-    throw new AutogradError(
-      `backward: the root has shape [${root.shape.join(", ")}]; pass { gradient } or reduce it to one element`,
-    );
-  if (options.gradient && options.gradient.shape.join() !== root.shape.join())
-    throw new ShapeError("backward", [root.shape, options.gradient.shape], "the gradient must have the root's shape");
-  const nodes = order(start);
+/** Where the walk in progress gathers the gradients of its records, which takes the handle over. */
+let giving: ((target: History, gradient: Tensor) => void) | null = null;
+
+/** Where a walk begins: a tensor and its gradient, null for 1. */
+export interface Start {
+  readonly root: Tensor;
+  readonly gradient: Tensor | null;
+}
+
+function walkBack(starts: readonly Start[], retainGraph: boolean, arrive: Arrive): void {
+  const histories = starts.map(({ root, gradient }) => {
+    if (!root.history)
+      throw new AutogradError(
+        "backward: the root was not computed from any tensor that requires a gradient (or inside noGrad)",
+      );
+    if (gradient && gradient.shape.join() !== root.shape.join())
+      throw new ShapeError("backward", [root.shape, gradient.shape], "the gradient must have the root's shape");
+    return root.history;
+  });
+  const nodes = order(histories);
   for (const { spent, name } of nodes) {
     if (spent)
       throw new AutogradError(
@@ -296,10 +341,10 @@ function walkBack(root: Tensor, options: BackwardOptions, arrive: Arrive): void 
     gradient.dispose();
   };
   const step = (node: Node): void => {
-    const gradient = pending.get(node);
-    if (gradient) {
+    const given = node.results.map((result) => pending.get(result) ?? null);
+    if (given.some((gradient) => gradient)) {
       scope(() => {
-        const gradients = node.backward(gradient);
+        const gradients = node.backward(given);
         node.inputs.forEach((input, i) => {
           const g = gradients[i];
           if (!input || !g) return;
@@ -311,19 +356,23 @@ function walkBack(root: Tensor, options: BackwardOptions, arrive: Arrive): void 
           give(input, g.alias());
         });
       });
-      pending.delete(node);
-      gradient.dispose();
+      for (const result of node.results) pending.delete(result);
+      for (const gradient of given) gradient?.dispose();
     }
-    if (!options.retainGraph) node.dispose();
+    if (!retainGraph) node.dispose();
   };
+  const outer = giving;
+  giving = give;
   try {
     noGrad(() =>
       scope(() => {
-        give(start, (options.gradient ?? Tensor.empty(root.device, root.shape, root.dtype).fill_(1)).alias());
+        for (const { root, gradient } of starts)
+          give(root.history!, (gradient ?? Tensor.empty(root.device, root.shape, root.dtype).fill_(1)).alias());
         nodes.forEach(step);
       }),
     );
   } finally {
+    giving = outer;
     for (const gradient of pending.values()) gradient.dispose();
   }
 }
@@ -395,21 +444,27 @@ export function grad(root: Tensor, inputs: readonly Tensor[], options: BackwardO
 }
 
 /**
- * The inner walk of a checkpoint: gradients of `leaves` are returned (null for those that need none), those of all other leaves go where
- * the walk in progress sends its own.
+ * The inner walk of a checkpoint. Gradients of `leaves` go on to the records that these stand for, one by one as the tape itself would have sent them, so
+ * that sums are taken in the same order; those of all other leaves go where the walk in progress sends its own.
  */
-export function gradientsInto(root: Tensor, leaves: readonly Tensor[], gradient: Tensor): (Tensor | null)[] {
-  const outer = arriving!;
-  const own = new Set(leaves.map((t) => t.history));
-  const arrivals = new Arrivals();
+export function gradientsInto(
+  starts: readonly Start[],
+  leaves: readonly Tensor[],
+  targets: readonly (History | null)[],
+): void {
+  const arrive = arriving!;
+  const give = giving!;
+  const standIns = new Map(leaves.map(({ history }, i) => [history, targets[i] ?? null]));
   try {
     // Checkpoints inside this one send theirs through here: they may use this one's leaves.
-    arriving = (leaf, g) => (own.has(leaf) ? arrivals.add(leaf, g) : outer(leaf, g));
-    walkBack(root, { gradient }, arriving);
-    return leaves.map((t) => (t.history ? arrivals.get(t.history) : null));
+    arriving = (leaf, gradient) => {
+      const target = standIns.get(leaf);
+      if (target) give(target, gradient);
+      else arrive(leaf, gradient);
+    };
+    walkBack(starts, false, arriving);
   } finally {
-    arriving = outer;
-    arrivals.dispose();
+    arriving = arrive;
   }
 }
 

@@ -2,7 +2,17 @@
 import { AutogradError, type Device, scope, type Tensor, tensor } from "@refl/tensor";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { testDevice } from "../../tensor/test/device.ts";
-import { backward, checkpoint, grad, noGrad, Parameter, ParameterGroup, requireGrad, zeroGrad } from "../src/index.ts";
+import {
+  backward,
+  checkpoint,
+  checkpointMany,
+  grad,
+  noGrad,
+  Parameter,
+  ParameterGroup,
+  requireGrad,
+  zeroGrad,
+} from "../src/index.ts";
 import { readAll, wave } from "./read.ts";
 
 let device: Device;
@@ -56,6 +66,13 @@ const NETWORKS: Record<string, (layers: Parameter[][]) => (x: Tensor, wrap: Wrap
     const h = apply(x, layers[0]!);
     return wrap((a, b, c) => a!.mul(b!).add(apply(c!, layers[1]!)), h, x, h);
   },
+  "an input that is used outside, too": (layers) => (x, wrap) => {
+    const h = x.exp();
+    return apply(
+      wrap((t) => apply(t, layers[0]!), h),
+      layers[1]!,
+    ).mul(h);
+  },
   "one parameter in two blocks": (layers) => (x, wrap) => [0, 1].reduce((h) => wrap((t) => apply(t, layers[0]!), h), x),
 };
 
@@ -65,6 +82,61 @@ test.each(Object.keys(NETWORKS))("%s: as the plain computation, bit for bit", as
   const network = NETWORKS[name]!(layers);
   expect(await outcome(parameters, network, checkpoint)).toEqual(await outcome(parameters, network, plain));
   for (const p of parameters) p.dispose();
+});
+
+type WrapMany = (fn: (...inputs: Tensor[]) => readonly Tensor[], ...inputs: Tensor[]) => readonly Tensor[];
+
+const SEVERAL: Record<string, (layers: Parameter[][]) => (x: Tensor, wrap: WrapMany) => Tensor> = {
+  "two results, both used": (layers) => (x, wrap) => {
+    const [a, b] = wrap((h) => [apply(h!, layers[0]!), apply(h!, layers[1]!).exp()], x.exp());
+    return a!.mul(b!).add(a!);
+  },
+  "two results, one of them unused": (layers) => (x, wrap) =>
+    wrap((h) => [apply(h!, layers[0]!), apply(h!, layers[1]!)], x)[1]!,
+  "a result that is an input and one that needs no gradient": (layers) => (x, wrap) => {
+    const [same, constant, made] = wrap((h, k) => [h!, h!.detach(), apply(k!, layers[0]!)], x.exp(), x);
+    return same!.mul(constant!).add(made!);
+  },
+  "bands through blocks, within a block": (layers) => (x, wrap) => {
+    const block = (bands: readonly Tensor[], l: readonly Tensor[]): readonly Tensor[] =>
+      wrap((...given) => given.map((band, i) => apply(band, l).add(given[1 - i]!.mean())), ...bands);
+    const [joined] = wrap((h) => {
+      const [a, b] = layers.reduce(block, [h!.slice(0, 0, 2), h!.slice(0, 2, ROWS)]);
+      return [a!.sum().add(b!.mul(2).sum())];
+    }, x.mul(0.5));
+    return joined!;
+  },
+};
+
+test.each(Object.keys(SEVERAL))("%s: as the plain computation, bit for bit", async (name) => {
+  const layers = [layer(0), layer(2), layer(4)];
+  const parameters = layers.flat();
+  const found = (wrap: WrapMany): Promise<number[][]> =>
+    readAll(() => {
+      const x = input();
+      const y = SEVERAL[name]!(layers)(x, wrap);
+      return [y.detach(), ...grad(y.square().sum(), [x, ...parameters])];
+    });
+  expect(await found(checkpointMany)).toEqual(await found((fn, ...inputs) => fn(...inputs)));
+  for (const p of parameters) p.dispose();
+});
+
+test("several results are computed again once, each time that the tape is walked", async () => {
+  const l = layer(1);
+  let calls = 0;
+  const [first, second] = await readAll(() => {
+    const x = input();
+    const split = (h: Tensor): Tensor[] => {
+      calls++;
+      return apply(h, l).chunk(2, 1) as Tensor[];
+    };
+    const [a, b] = checkpointMany((h) => split(h!), x);
+    const loss = a!.mul(b!).sum();
+    return [...grad(loss, [x], { retainGraph: true }), ...grad(loss, [x])];
+  });
+  expect(second).toEqual(first);
+  expect(calls).toBe(3);
+  for (const p of l) p.dispose();
 });
 
 test("backward() adds to packed and unpacked parameters' gradients", async () => {

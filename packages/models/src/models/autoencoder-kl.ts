@@ -4,7 +4,7 @@ import type { JsonObject } from "../formats/json.ts";
 import { Conv2d } from "../nn/conv.ts";
 import { Module } from "../nn/module.ts";
 import { GroupNorm } from "../nn/norm.ts";
-import { inParts } from "../nn/parts.ts";
+import { inParts, inRecomputedParts } from "../nn/parts.ts";
 import { type AutoencoderKLConfig, parseAutoencoderKLConfig } from "./autoencoder-kl-config.ts";
 import { convBands, fitBands, joinBands, normBands, SHARE } from "./bands.ts";
 import { AutoencoderMidBlock2D, DownEncoderBlock2D, UpDecoderBlock2D, VAE_EPS } from "./vae-blocks.ts";
@@ -123,7 +123,7 @@ export class AutoencoderKL extends Module<[latents: Tensor], Tensor> {
         const text = `needs [B, ${channels}, H, W] with H and W multiples of ${this.factor}`;
         throw new ShapeError("AutoencoderKL.encode", [image.shape], text);
       }
-      const moments = inParts([image], this.#channels() * height! * width!, (part) => {
+      const moments = this.#parts()([image], this.#channels() * height! * width!, (part) => {
         const encoded = this.encoder.forward(part);
         return this.quant_conv?.forward(encoded) ?? encoded;
       });
@@ -142,9 +142,13 @@ export class AutoencoderKL extends Module<[latents: Tensor], Tensor> {
     if (latents.rank !== 4 || latents.shape[1] !== channels)
       throw new ShapeError("AutoencoderKL.decode", [latents.shape], `needs [B, ${channels}, H, W]`);
     const pixels = latents.shape[2]! * latents.shape[3]! * this.factor ** 2;
-    return inParts([latents], this.#channels() * pixels, (part) =>
+    return this.#parts()([latents], this.#channels() * pixels, (part) =>
       this.decoder.forward(this.post_quant_conv?.forward(part) ?? part),
     );
+  }
+
+  #parts(): typeof inParts {
+    return this.gradientCheckpointing ? inRecomputedParts : inParts;
   }
 
   /** Channels of the widest tensor, each counted by its share of the picture's area, times what bands are narrower: parts of several pictures need none. */

@@ -78,7 +78,8 @@ class TinyLayers extends Module<[x: Bands], Bands> {
 
   protected override compute(x: Bands): Bands {
     return this.layers.reduce((bands, layer) => {
-      if (!(layer instanceof Conv2d)) return layer.forward(bands);
+      if (layer instanceof TinyBlock) return this.part(layer, bands);
+      if (layer instanceof Step) return layer.forward(bands);
       return layer.stride === 2 ? halveBands(layer, bands, 1) : convBands(layer, bands);
     }, x);
   }

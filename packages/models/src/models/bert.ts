@@ -171,7 +171,7 @@ class BertEncoder extends Module<[x: Tensor, mask: Tensor | null, image: Tensor 
     const { hidden_size: width, intermediate_size: inner } = this.#config;
     const widest = Math.max(x.shape[1]! * Math.max(width, inner), (image?.shape[1] ?? 0) * width);
     return inParts([x, mask, image], widest, (part, shown, picture) =>
-      this.layer.reduce((hidden, layer) => layer.forward(hidden, shown, picture), part),
+      this.layer.reduce((hidden, layer) => this.part(layer, hidden, shown, picture), part),
     );
   }
 }

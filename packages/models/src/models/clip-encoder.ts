@@ -107,7 +107,7 @@ export class CLIPEncoder extends Module<[x: Tensor], Tensor> {
   }
 
   protected override compute(x: Tensor): Tensor {
-    const run = (part: Tensor) => this.layers.reduce((hidden, layer) => layer.forward(hidden), part);
+    const run = (part: Tensor) => this.layers.reduce((hidden, layer) => this.part(layer, hidden), part);
     return inParts([x], x.shape[1]! * this.#widest, run);
   }
 }

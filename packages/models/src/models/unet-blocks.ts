@@ -1,7 +1,6 @@
 /** The UNet's blocks: resnets, each followed by attention where the block has it, and a change of resolution at the end. */
 import { cat, type Tensor } from "@refl/tensor";
 import { Module } from "../nn/module.ts";
-import { recomputed } from "../nn/recompute.ts";
 import { Downsample2D, ResnetBlock2D, type ResnetOptions, Upsample2D } from "./unet-resnet.ts";
 import { Transformer2DModel, type Transformer2DOptions } from "./unet-transformer.ts";
 
@@ -27,23 +26,8 @@ function transformers(count: number, channels: number, options: Transformer2DOpt
   return options ? Array.from({ length: count }, () => new Transformer2DModel(channels, options)) : [];
 }
 
-/** A block whose resnets and transformers can be computed again on the way back instead of kept. */
-abstract class UNetBlock<Args extends unknown[], Result> extends Module<Args, Result> {
-  /** Keep only the inputs of each resnet and transformer for the backward pass. Default false. */
-  gradientCheckpointing = false;
-
-  protected resnet(module: ResnetBlock2D, x: Tensor, { time }: UNetCondition): Tensor {
-    return this.gradientCheckpointing ? recomputed(module, x, time) : module.forward(x, time);
-  }
-
-  protected attend(module: Transformer2DModel | undefined, x: Tensor, { context, mask }: UNetCondition): Tensor {
-    if (!module) return x;
-    return this.gradientCheckpointing ? recomputed(module, x, context, mask) : module.forward(x, context, mask);
-  }
-}
-
 /** `DownBlock2D`, or `CrossAttnDownBlock2D` with attention. Returns the pixels and what the way up will join, in order. */
-export class DownBlock2D extends UNetBlock<[x: Tensor, condition: UNetCondition], { hidden: Tensor; skips: Tensor[] }> {
+export class DownBlock2D extends Module<[x: Tensor, condition: UNetCondition], { hidden: Tensor; skips: Tensor[] }> {
   readonly attentions: readonly Transformer2DModel[];
   readonly resnets: readonly ResnetBlock2D[];
   readonly downsamplers: readonly Downsample2D[];
@@ -59,11 +43,13 @@ export class DownBlock2D extends UNetBlock<[x: Tensor, condition: UNetCondition]
     this.downsamplers = downsample ? [new Downsample2D(outChannels)] : [];
   }
 
-  protected override compute(x: Tensor, condition: UNetCondition): { hidden: Tensor; skips: Tensor[] } {
+  protected override compute(x: Tensor, { time, context, mask }: UNetCondition): { hidden: Tensor; skips: Tensor[] } {
     const skips: Tensor[] = [];
     let hidden = x;
     for (const [i, resnet] of this.resnets.entries()) {
-      hidden = this.attend(this.attentions[i], this.resnet(resnet, hidden, condition), condition);
+      hidden = this.part(resnet, hidden, time);
+      const attention = this.attentions[i];
+      if (attention) hidden = this.part(attention, hidden, context, mask);
       skips.push(hidden);
     }
     for (const downsampler of this.downsamplers) {
@@ -75,7 +61,7 @@ export class DownBlock2D extends UNetBlock<[x: Tensor, condition: UNetCondition]
 }
 
 /** `UNetMidBlock2D` (one resnet), or `UNetMidBlock2DCrossAttn` (resnet, transformer, resnet). */
-export class MidBlock2D extends UNetBlock<[x: Tensor, condition: UNetCondition], Tensor> {
+export class MidBlock2D extends Module<[x: Tensor, condition: UNetCondition], Tensor> {
   readonly attentions: readonly Transformer2DModel[];
   readonly resnets: readonly ResnetBlock2D[];
 
@@ -85,10 +71,12 @@ export class MidBlock2D extends UNetBlock<[x: Tensor, condition: UNetCondition],
     this.resnets = Array.from({ length: attention ? 2 : 1 }, () => new ResnetBlock2D(channels, channels, resnet));
   }
 
-  protected override compute(x: Tensor, condition: UNetCondition): Tensor {
+  protected override compute(x: Tensor, { time, context, mask }: UNetCondition): Tensor {
     let hidden = x;
     for (const [i, resnet] of this.resnets.entries()) {
-      hidden = this.attend(this.attentions[i], this.resnet(resnet, hidden, condition), condition);
+      hidden = this.part(resnet, hidden, time);
+      const attention = this.attentions[i];
+      if (attention) hidden = this.part(attention, hidden, context, mask);
     }
     return hidden;
   }
@@ -103,7 +91,7 @@ export interface UpBlockChannels {
 }
 
 /** `UpBlock2D`, or `CrossAttnUpBlock2D` with attention. `skips` are joined in order, one before each resnet. */
-export class UpBlock2D extends UNetBlock<[x: Tensor, skips: readonly Tensor[], condition: UNetCondition], Tensor> {
+export class UpBlock2D extends Module<[x: Tensor, skips: readonly Tensor[], condition: UNetCondition], Tensor> {
   readonly attentions: readonly Transformer2DModel[];
   readonly resnets: readonly ResnetBlock2D[];
   readonly upsamplers: readonly Upsample2D[];
@@ -116,11 +104,12 @@ export class UpBlock2D extends UNetBlock<[x: Tensor, skips: readonly Tensor[], c
     this.upsamplers = upsample ? [new Upsample2D(out)] : [];
   }
 
-  protected override compute(x: Tensor, skips: readonly Tensor[], condition: UNetCondition): Tensor {
+  protected override compute(x: Tensor, skips: readonly Tensor[], { time, context, mask }: UNetCondition): Tensor {
     let hidden = x;
     for (const [i, resnet] of this.resnets.entries()) {
-      const joined = cat([hidden, skips[i]!], 1);
-      hidden = this.attend(this.attentions[i], this.resnet(resnet, joined, condition), condition);
+      hidden = this.part(resnet, cat([hidden, skips[i]!], 1), time);
+      const attention = this.attentions[i];
+      if (attention) hidden = this.part(attention, hidden, context, mask);
     }
     for (const upsampler of this.upsamplers) hidden = upsampler.forward(hidden);
     return hidden;

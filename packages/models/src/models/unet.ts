@@ -86,14 +86,6 @@ export class UNet2DConditionModel extends Module<
     return unetBlockConfig(this.config, 0).crossAttentionDim;
   }
 
-  /** Trades time for memory in training: blocks keep only the inputs of their resnets and transformers. Returns this. */
-  enableGradientCheckpointing(enabled = true): this {
-    for (const block of [...this.down_blocks, ...this.up_blocks, ...(this.mid_block ? [this.mid_block] : [])]) {
-      block.gradientCheckpointing = enabled;
-    }
-    return this;
-  }
-
   /** `unet/config.json` as diffusers reads it. */
   toConfig(): JsonObject {
     return { _class_name: "UNet2DConditionModel", ...this.config };

@@ -84,9 +84,10 @@ export class AutoencoderMidBlock2D extends Module<[x: Tensor], Tensor> {
   }
 
   protected override compute(x: Tensor): Tensor {
-    const first = joinBands(this.resnets[0]!.forward([x]));
-    const looked = this.attentions[0]?.forward(first) ?? first;
-    return joinBands(this.resnets[1]!.forward([looked]));
+    const first = joinBands(this.part(this.resnets[0]!, [x]));
+    const [attention] = this.attentions;
+    const looked = attention ? this.part(attention, first) : first;
+    return joinBands(this.part(this.resnets[1]!, [looked]));
   }
 }
 
@@ -120,7 +121,7 @@ export class DownEncoderBlock2D extends Module<[x: Bands], Bands> {
   }
 
   protected override compute(x: Bands): Bands {
-    return [...this.resnets, ...this.downsamplers].reduce((hidden, part) => part.forward(hidden), x);
+    return [...this.resnets, ...this.downsamplers].reduce((hidden, part) => this.part(part, hidden), x);
   }
 }
 
@@ -136,7 +137,7 @@ export class UpDecoderBlock2D extends Module<[x: Bands], Bands> {
   }
 
   protected override compute(x: Bands): Bands {
-    return [...this.resnets, ...this.upsamplers].reduce((hidden, part) => part.forward(hidden), x);
+    return [...this.resnets, ...this.upsamplers].reduce((hidden, part) => this.part(part, hidden), x);
   }
 }
 

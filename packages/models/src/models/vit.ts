@@ -139,7 +139,7 @@ export class VisionTransformer extends Module<[image: Tensor], Tensor> {
     const x = cat([cls, this.patch_embed.forward(image.to(cls.dtype))], 1).add(this.pos_embed.value);
     const { qkv } = this.blocks[0]!.attn;
     const widest = Math.max(qkv.outFeatures, this.blocks[0]!.mlp.fc1.outFeatures);
-    const run = (part: Tensor) => this.blocks.reduce((hidden, block) => block.forward(hidden), part);
+    const run = (part: Tensor) => this.blocks.reduce((hidden, block) => this.part(block, hidden), part);
     return this.norm.forward(inParts([x], x.shape[1]! * widest, run));
   }
 }

@@ -7,6 +7,7 @@ import { dtypeSize, type TensorEntry } from "../formats/safetensors.ts";
 import { type MatchOptions, matchStateDict } from "../formats/state-dict.ts";
 import { Constant } from "./constant.ts";
 import { readTensors } from "./read.ts";
+import { type Recomputable, recomputed } from "./recompute.ts";
 import { ParameterSlot } from "./slot.ts";
 
 /** A weight to load: an entry of a file (any float dtype, widened to f32) or a tensor of the same device. */
@@ -38,6 +39,8 @@ const located = new WeakSet<Error>();
 export abstract class Module<Args extends unknown[] = never[], Result = unknown> {
   /** True in training: dropout and drop-path act. Set it with {@link train} and {@link eval}. */
   training = true;
+  /** True where the way back computes parts again that would else be kept. Set it with {@link enableGradientCheckpointing}. */
+  gradientCheckpointing = false;
   #path = "";
 
   protected abstract compute(...args: Args): Result;
@@ -58,6 +61,11 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
       }
       throw error;
     }
+  }
+
+  /** A child's `forward`; with {@link gradientCheckpointing} only its inputs are kept for the way back. */
+  protected part<A extends unknown[], R extends Recomputable>(child: Module<A, R>, ...args: A): R {
+    return this.gradientCheckpointing ? recomputed(child, ...args) : child.forward(...args);
   }
 
   /** Dotted name in the largest model whose weights or modules were listed (initialising and loading do); empty for its root. */
@@ -183,6 +191,16 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
   /** Ends training mode: dropout and drop-path do nothing. Returns this. */
   eval(): this {
     return this.train(false);
+  }
+
+  /**
+   * Trades time for memory in training, here and in all modules below: of large parts (resnets and transformers of a UNet, resnets of an autoencoder, layers of
+   * CLIP's and BLIP's towers) only the inputs are kept for the way back, and the rest is computed again. Results and gradients are the same bits, but for
+   * `AutoencoderKL`'s decoding of several pictures, whose gradients are those of the pictures one by one. Returns this.
+   */
+  enableGradientCheckpointing(enabled = true): this {
+    for (const [, module] of this.namedModules()) module.gradientCheckpointing = enabled;
+    return this;
   }
 
   /** Freezes all weights (`false`) or lets them ask for gradients again. Returns this. */

@@ -1,5 +1,6 @@
 /** Large batches in parts, for tensors inside a layer or model that would exceed what the device binds at once. */
-import { cat, scope, type Tensor } from "@refl/tensor";
+import { checkpoint, isGradEnabled } from "@refl/autograd";
+import { cat, scope, Tensor } from "@refl/tensor";
 import { currentRandom, namedStream, withRandom } from "./random.ts";
 
 /** Bytes of an element; half precision is counted as if it were single, so that both are cut alike. */
@@ -35,6 +36,33 @@ export function inParts<Given extends Inputs>(inputs: Given, widest: number, fn:
     return withRandom(stream, () => scope(() => fn(...cut(inputs, first, last))));
   });
   return cat(parts, 0);
+}
+
+/**
+ * As {@link inParts}, but where gradients are recorded the samples of a batch are computed one by one, and each again on its way back, so that what is kept
+ * does not grow with the batch but for inputs and results. Gradients are those of the samples one by one.
+ */
+export function inRecomputedParts<Given extends Inputs>(
+  inputs: Given,
+  widest: number,
+  fn: (...part: Given) => Tensor,
+): Tensor {
+  const count = inputs[0].shape[0]!;
+  if (count === 1 || !isGradEnabled()) return inParts(inputs, widest, fn);
+  const random = currentRandom();
+  const samples = Array.from({ length: count }, (_, i) => {
+    const stream = random && namedStream(random, `part ${i}`);
+    return scope(() => {
+      const part = cut(inputs, i, i + 1);
+      const again = (...tensors: Tensor[]): Tensor => {
+        let next = 0;
+        const given = part.map((input) => (input instanceof Tensor ? tensors[next++]! : null));
+        return withRandom(stream, () => fn(...(given as unknown as Given)));
+      };
+      return checkpoint(again, ...part.filter((input) => input instanceof Tensor));
+    });
+  });
+  return cat(samples, 0);
 }
 
 /** As {@link inParts} for a function of rows along the last axis, such as a feed-forward net. x: [..., D]; `widest` is per row. */

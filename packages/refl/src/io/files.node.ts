@@ -2,8 +2,8 @@
 import { randomUUID } from "node:crypto";
 import { promises as fs } from "node:fs";
 import { basename, dirname, join, relative, sep } from "node:path";
-import { StorageError } from "@refl/models";
-import { writeFileAtomic } from "@refl/models/node";
+import { StorageError, type WritableModelFolder } from "@refl/models";
+import { nodeFolder, writeFileAtomic } from "@refl/models/node";
 
 export { writeFileAtomic };
 
@@ -48,16 +48,6 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-async function writeSynced(path: string, data: Uint8Array | string): Promise<void> {
-  const handle = await fs.open(path, "wx");
-  try {
-    await handle.writeFile(data);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
 /** Files and folders under such names are the leavings of a crash. */
 const TEMPORARY = /^\..+\.tmp$/;
 
@@ -66,37 +56,26 @@ function temporaryName(path: string): string {
 }
 
 /**
- * Writes a folder of files (keys are relative paths with `/`) that is either whole or not there. A folder of the same name is replaced.
- * Throws `StorageError`; also when a key leads out of the folder.
+ * Makes a folder of the files that `write` puts into the one it is given, which is either whole or not there. A folder of the same name is replaced.
+ * Throws `StorageError`, and what `write` rejects with.
  */
 export async function writeFolderAtomic(
   path: string,
-  files: Readonly<Record<string, Uint8Array | string>>,
+  write: (folder: WritableModelFolder) => Promise<void>,
 ): Promise<void> {
-  for (const name of Object.keys(files))
-    if (
-      name === "" ||
-      name.split("/").some((part) => part === "" || part === "." || part === "..") ||
-      name.includes("\\")
-    )
-      throw new StorageError(path, "EINVAL", `"${name}" is not a relative path inside the folder`);
   const temporary = temporaryName(path);
   try {
     await fs.mkdir(temporary, { recursive: true });
-    const folders = new Set<string>([temporary]);
-    for (const [name, data] of Object.entries(files)) {
-      const target = join(temporary, ...name.split("/"));
-      const folder = dirname(target);
-      await fs.mkdir(folder, { recursive: true });
-      folders.add(folder);
-      await writeSynced(target, data);
-    }
-    for (const folder of folders) await syncFolder(folder);
+    await write({ ...nodeFolder(temporary), name: path });
+    const below = await fs.readdir(temporary, { recursive: true, withFileTypes: true });
+    const folders = below.filter((entry) => entry.isDirectory()).map(({ parentPath, name }) => join(parentPath, name));
+    for (const folder of [temporary, ...folders]) await syncFolder(folder);
     await replaceFolder(temporary, path);
     await syncFolder(dirname(path));
   } catch (cause) {
     await fs.rm(temporary, { recursive: true, force: true }).catch(() => {});
-    throw storageError(path, cause);
+    // The temporary name means nothing to people.
+    throw storageError(path, cause instanceof StorageError ? (cause.cause ?? cause) : cause);
   }
 }
 

@@ -1,14 +1,13 @@
 /** `train base`: from a config to a trained text-to-image model in the run's place. */
-import { memoryFolder } from "@refl/models";
 import type { TrainBaseConfig } from "../config/train-base.ts";
 import { taskNamed } from "../data/tasks.ts";
 import type { Run } from "../events.ts";
 import { newPipeline } from "../models.ts";
-import type { CheckpointFiles } from "../run/sink.ts";
 import { trainBase } from "../train/base.ts";
 import { type ExampleSource, taskExamples } from "../train/examples.ts";
 import type { ObjectiveOptions } from "../train/objective.ts";
-import { checkPrecision, STATE_FILE } from "../train/session.ts";
+import { checkPrecision } from "../train/session.ts";
+import { resumeFrom, savesIn } from "./checkpoints.ts";
 import type { JobContext } from "./context.ts";
 import { trainingGrids } from "./grids.ts";
 import { withSampler } from "./sampler.ts";
@@ -43,8 +42,7 @@ export async function* runTrainBase(
   const task = taskNamed(config.task);
   checkPrecision(device, config.precision);
   const pipeline = withSampler(newPipeline(task, device, config.seed, config.predictionType), config.sampler);
-  const checkpoint = options.resume ? await sink?.findLatestCheckpoint() : undefined;
-  const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];
+  const resumed = options.resume ? await resumeFrom(sink) : {};
   try {
     const captions = options.examples?.captions ?? [];
     yield* unknownWords(pipeline.tokenizer, captions, "the model learns them all as the same word");
@@ -55,25 +53,9 @@ export async function* runTrainBase(
         pipeline,
         objective: objectiveOf(config),
         examples: options.examples ?? taskExamples(task),
-        ...(state ? { resume: { state, name: checkpoint.path } } : {}),
+        ...resumed,
         samples: trainingGrids(task, pipeline, config),
-        ...(sink
-          ? {
-              save: {
-                every: config.saveEvery,
-                write: async (step: number, bytes: Uint8Array) => {
-                  const files = new Map<string, Uint8Array>();
-                  await pipeline.save(memoryFolder(files, sink.location));
-                  return (
-                    await sink.writeCheckpoint(step, {
-                      ...Object.fromEntries(files),
-                      [STATE_FILE]: bytes,
-                    } satisfies CheckpointFiles)
-                  ).path;
-                },
-              },
-            }
-          : {}),
+        ...(sink ? { save: savesIn(sink, config.saveEvery, (folder) => pipeline.save(folder)) } : {}),
         ...(observer ? { observer } : {}),
         ...(signal ? { signal } : {}),
       }),

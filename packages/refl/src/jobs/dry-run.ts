@@ -1,5 +1,5 @@
 /** Dry runs: what a training would need and take on an adapter, found out by running its code on a device that computes nothing. */
-import type { Module } from "@refl/models";
+import { type Module, memoryFolder, type WritableModelFolder } from "@refl/models";
 import { type AdapterIdentity, addWork, DryDevice, totalFlops, type Work, workBetween, workTotals } from "@refl/tensor";
 import type { TrainBaseConfig } from "../config/train-base.ts";
 import type { TrainReflConfig } from "../config/train-refl.ts";
@@ -8,7 +8,7 @@ import { uniformAt } from "../data/random.ts";
 import { trainPrompts } from "../data/splits/train.ts";
 import { taskNamed } from "../data/tasks.ts";
 import type { Run, RunEvent } from "../events.ts";
-import type { Checkpoint, RunSink } from "../run/sink.ts";
+import type { RunSink } from "../run/sink.ts";
 import type { ExampleSource } from "../train/examples.ts";
 import type { RankedPictures } from "../train/pairs.ts";
 import type { TrainingObserver } from "../train/session.ts";
@@ -87,6 +87,15 @@ const NO_WORK: Work = new Map();
 /** Steps that are run dry at most: enough for each point of the sampler that ReFL grades at to have come up. */
 const STEPS = 12;
 
+/** A folder that takes every file, piece by piece, and keeps none. */
+const drain: WritableModelFolder = {
+  ...memoryFolder(new Map(), "nowhere"),
+  async write(_, data) {
+    if (!(data instanceof Uint8Array)) for await (const piece of data) void piece;
+  },
+  writeJson: async () => {},
+};
+
 /** Takes everything and keeps nothing. */
 const nowhere: RunSink = {
   location: "nowhere",
@@ -95,12 +104,18 @@ const nowhere: RunSink = {
   appendMetrics: async () => {},
   truncateMetrics: async () => {},
   writeSamples: async () => "",
-  writeCheckpoint: async (step): Promise<Checkpoint> => ({ step, path: "" }),
+  async writeCheckpoint(step, write) {
+    await write(drain);
+    return { step, path: "" };
+  },
   findLatestCheckpoint: async () => undefined,
   findBestCheckpoint: async () => undefined,
-  readCheckpoint: async () => ({}),
+  openCheckpoint: async () => drain,
   writeFile: async () => "",
-  writeFolder: async () => "",
+  async writeFolder(_, write) {
+    await write(drain);
+    return "";
+  },
 };
 
 /** Watches a training on a dry device: where its memory, steps and work go. */

@@ -1,5 +1,5 @@
 /** `train refl`: tuning a text-to-image model by a reward model, with its control arm beside it. */
-import { memoryFolder, type TextToImagePipeline } from "@refl/models";
+import type { TextToImagePipeline } from "@refl/models";
 import type { ReflTrainingConfig, TrainReflConfig } from "../config/train-refl.ts";
 import { intAt, streamOf } from "../data/random.ts";
 import { trainPrompts, validationPrompts } from "../data/splits/train.ts";
@@ -10,12 +10,12 @@ import type { Run } from "../events.ts";
 import { aggregate } from "../judge/aggregate.ts";
 import { type Taste, tasteNamed } from "../judge/taste.ts";
 import { loadRewardModel } from "../models.ts";
-import type { RunSink } from "../run/sink.ts";
 import type { ImageReward } from "../scorers/image-reward.ts";
 import { type ExampleSource, taskExamples } from "../train/examples.ts";
 import { type Look, type ReflOptions, type ReflResult, trainRefl } from "../train/refl.ts";
-import { checkPrecision, type Precision, STATE_FILE } from "../train/session.ts";
+import { checkPrecision, type Precision } from "../train/session.ts";
 import { objectiveOf } from "./base.ts";
+import { resumeFrom, savesIn } from "./checkpoints.ts";
 import type { JobContext } from "./context.ts";
 import { trainingGrids } from "./grids.ts";
 import { openModel } from "./open-model.ts";
@@ -144,7 +144,10 @@ export async function* runTrainRefl(
       const pipeline = await openModel(source, context, config.sampler);
       const saved =
         arm === "refl" && sink
-          ? { ...(resume ? await latestState(sink) : {}), save: armSaver(sink, pipeline, config.saveEvery) }
+          ? {
+              ...(resume ? await resumeFrom(sink) : {}),
+              save: savesIn(sink, config.saveEvery, (folder) => pipeline.save(folder)),
+            }
           : {};
       try {
         const message = arm === "refl" ? `taste ${taste.name}` : "same data and steps, no reward";
@@ -154,7 +157,8 @@ export async function* runTrainRefl(
         const options = { arm, pipeline, samples, ...common, ...saved };
         results[arm] = yield* inStage(arm, message, {}, device, () => tuneArm(options));
         if (signal?.aborted) break;
-        if (sink && arm === "control") await saveControl(sink, pipeline);
+        // The control's model becomes a folder beside the checkpoints.
+        if (sink && arm === "control") await sink.writeFolder("control", (folder) => pipeline.save(folder));
       } finally {
         pipeline.dispose();
       }
@@ -164,28 +168,4 @@ export async function* runTrainRefl(
   }
   yield { type: "result", summary: results };
   return results;
-}
-
-/** The state in the latest checkpoint. */
-async function latestState(sink: RunSink): Promise<Pick<ArmOptions, "resume">> {
-  const checkpoint = await sink.findLatestCheckpoint();
-  const state = checkpoint && (await sink.readCheckpoint(checkpoint))[STATE_FILE];
-  return state ? { resume: { state, name: checkpoint.path } } : {};
-}
-
-/** Checkpoints hold the state; the one at the end also holds the tuned model and is the run's best. */
-const armSaver = (sink: RunSink, pipeline: TextToImagePipeline, every: number): NonNullable<ReflOptions["save"]> => ({
-  every,
-  write: async (step, state, tuned) => {
-    const files = new Map<string, Uint8Array>([[STATE_FILE, state]]);
-    if (tuned) await pipeline.save(memoryFolder(files, sink.location));
-    return (await sink.writeCheckpoint(step, Object.fromEntries(files), { best: tuned })).path;
-  },
-});
-
-/** The control's model becomes a folder beside the checkpoints. */
-async function saveControl(sink: RunSink, pipeline: TextToImagePipeline): Promise<void> {
-  const files = new Map<string, Uint8Array>();
-  await pipeline.save(memoryFolder(files, sink.location));
-  await sink.writeFolder("control", Object.fromEntries(files));
 }

@@ -1,5 +1,4 @@
 /** `train reward`: from ranked pictures to a reward model in the run's place. */
-import { memoryFolder } from "@refl/models";
 import { DataError } from "@refl/tensor";
 import type { TrainRewardConfig } from "../config/train-reward.ts";
 import { hashText } from "../data/random.ts";
@@ -8,11 +7,10 @@ import { taskNamed } from "../data/tasks.ts";
 import type { Run } from "../events.ts";
 import { rewardFromBlip, saveRewardModel, taskTokenizer } from "../models.ts";
 import { modelPreset } from "../presets.ts";
-import type { RunSink } from "../run/sink.ts";
-import type { ImageReward } from "../scorers/image-reward.ts";
 import type { RankedPictures } from "../train/pairs.ts";
-import { type RewardTrainingOptions, type RewardTrainingResult, trainRewardModel } from "../train/reward.ts";
-import { checkPrecision, STATE_FILE } from "../train/session.ts";
+import { type RewardTrainingResult, trainRewardModel } from "../train/reward.ts";
+import { checkPrecision } from "../train/session.ts";
+import { resumeFrom, savesIn } from "./checkpoints.ts";
 import type { JobContext } from "./context.ts";
 import { drawAndRank, foundPrompts, rankFound } from "./ranking.ts";
 import { loadPipeline } from "./sampler.ts";
@@ -86,8 +84,7 @@ export async function* runTrainReward(
       const unseen = new Set(validation.map(({ prompt }) => prompt));
       training.push(...rankFound(task, foundPrompts(task, config.foundPrompts, config.seed, unseen), config));
     }
-    const checkpoint = resume ? await sink?.findLatestCheckpoint() : undefined;
-    const state = checkpoint && (await sink!.readCheckpoint(checkpoint))[STATE_FILE];
+    const resumed = resume ? await resumeFrom(sink) : {};
     const result = yield* inStage("reward", `${training.length} rankings`, seconds, device, () =>
       trainRewardModel({
         ...config,
@@ -97,8 +94,8 @@ export async function* runTrainReward(
         validation,
         heldOut: validation,
         size: task.size,
-        ...(state ? { resume: { state, name: checkpoint.path } } : {}),
-        ...(sink ? { save: rewardSaver(sink, scorer, config.saveEvery) } : {}),
+        ...resumed,
+        ...(sink ? { save: savesIn(sink, config.saveEvery, (folder) => saveRewardModel(scorer, folder)) } : {}),
         ...(observer ? { observer } : {}),
         ...(signal ? { signal } : {}),
       }),
@@ -109,17 +106,3 @@ export async function* runTrainReward(
     scorer.model.dispose();
   }
 }
-
-/** Checkpoints hold the state; the one at the end also holds the reward model and is the run's best. */
-const rewardSaver = (
-  sink: RunSink,
-  scorer: ImageReward,
-  every: number,
-): NonNullable<RewardTrainingOptions["save"]> => ({
-  every,
-  write: async (step, state, trained) => {
-    const files = new Map<string, Uint8Array>([[STATE_FILE, state]]);
-    if (trained) await saveRewardModel(scorer, memoryFolder(files, sink.location));
-    return (await sink.writeCheckpoint(step, Object.fromEntries(files), { best: trained })).path;
-  },
-});

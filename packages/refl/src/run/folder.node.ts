@@ -1,16 +1,14 @@
 /** The run's place as a folder: `runs/<name>-<n>/` with config.json, metrics.jsonl, samples/ and checkpoints/. */
 import { promises as fs } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { StorageError } from "@refl/models";
+import { type ModelFolder, StorageError } from "@refl/models";
 import { nodeFolder } from "@refl/models/node";
 import { CheckpointError, DataError } from "@refl/tensor";
 import type { SampleGrid, StageName } from "../events.ts";
 import {
   exists,
-  listFiles,
   listFolder,
   makeFolder,
-  readBytes,
   readText,
   removeFolder,
   removeTemporaries,
@@ -22,8 +20,8 @@ import { encodePng } from "../io/png.node.ts";
 import type { ModelPlace } from "../scorers/scorer.ts";
 import {
   type Checkpoint,
-  type CheckpointFiles,
   type CheckpointOptions,
+  type FolderWriter,
   type Json,
   type MetricsRecord,
   type RunSink,
@@ -112,7 +110,7 @@ export class RunFolder implements RunSink {
     return path;
   }
 
-  async writeCheckpoint(step: number, files: CheckpointFiles, options: CheckpointOptions = {}): Promise<Checkpoint> {
+  async writeCheckpoint(step: number, write: FolderWriter, options: CheckpointOptions = {}): Promise<Checkpoint> {
     const folder = join(this.location, "checkpoints");
     const path = join(folder, stepName(step));
     try {
@@ -121,7 +119,7 @@ export class RunFolder implements RunSink {
     } catch (cause) {
       throw storageError(folder, cause);
     }
-    await writeFolderAtomic(path, files);
+    await writeFolderAtomic(path, write);
     if (options.best) await writeFileAtomic(join(folder, "best.json"), JSON.stringify({ step }) + "\n");
     await this.#prune();
     return { step, path };
@@ -144,11 +142,8 @@ export class RunFolder implements RunSink {
     return (await this.#checkpoints()).find((checkpoint) => checkpoint.step === step);
   }
 
-  async readCheckpoint(checkpoint: Checkpoint): Promise<Record<string, Uint8Array>> {
-    const files: Record<string, Uint8Array> = {};
-    for (const name of await listFiles(checkpoint.path))
-      files[name] = await readBytes(join(checkpoint.path, ...name.split("/")));
-    return files;
+  async openCheckpoint(checkpoint: Checkpoint): Promise<ModelFolder> {
+    return nodeFolder(checkpoint.path);
   }
 
   async writeFile(name: string, data: Uint8Array | string): Promise<string> {
@@ -158,9 +153,9 @@ export class RunFolder implements RunSink {
     return path;
   }
 
-  async writeFolder(name: string, files: CheckpointFiles): Promise<string> {
+  async writeFolder(name: string, write: FolderWriter): Promise<string> {
     const path = join(this.location, name);
-    await writeFolderAtomic(path, files);
+    await writeFolderAtomic(path, write);
     return path;
   }
 

@@ -1,4 +1,5 @@
 /** Where a run leaves its config, metrics, pictures and checkpoints, on whatever host it runs. */
+import type { ModelFolder, WritableModelFolder } from "@refl/models";
 import type { SampleGrid, StageName } from "../events.ts";
 
 /** Data that JSON can hold. */
@@ -16,14 +17,14 @@ export interface MetricsRecord {
   readonly [metric: string]: number | string;
 }
 
-/** Files of a checkpoint or another folder by relative path (`unet/config.json`, …); text is written as UTF-8. */
-export type CheckpointFiles = Readonly<Record<string, Uint8Array | string>>;
+/** Puts the files of a checkpoint or another folder into it, one after the other: they may be larger than memory. */
+export type FolderWriter = (folder: WritableModelFolder) => Promise<void>;
 
 /** A checkpoint that stands complete. */
 export interface Checkpoint {
   /** Steps that were done when it was written. */
   readonly step: number;
-  /** Where it is, in a form that `readCheckpoint` and people understand. */
+  /** Where it is, in a form that `openCheckpoint` and people understand. */
   readonly path: string;
 }
 
@@ -52,18 +53,18 @@ export interface RunSink {
   truncateMetrics(stage: StageName, lastStep: number): Promise<void>;
   /** Keeps a grid as a PNG under the stage's and the step's name, and gives back its path. */
   writeSamples(stage: StageName, step: number, grid: SampleGrid): Promise<string>;
-  /** Writes all files or none. Afterwards only the last few checkpoints and the best one are left. */
-  writeCheckpoint(step: number, files: CheckpointFiles, options?: CheckpointOptions): Promise<Checkpoint>;
+  /** Keeps all files that `write` writes, or none when it rejects. Afterwards only the last few checkpoints and the best one are left. */
+  writeCheckpoint(step: number, write: FolderWriter, options?: CheckpointOptions): Promise<Checkpoint>;
   /** The complete checkpoint with most steps, `undefined` when there is none. */
   findLatestCheckpoint(): Promise<Checkpoint | undefined>;
   /** The checkpoint that was last marked best, `undefined` when none was. */
   findBestCheckpoint(): Promise<Checkpoint | undefined>;
-  /** The bytes of all files of a checkpoint by relative path. */
-  readCheckpoint(checkpoint: Checkpoint): Promise<Record<string, Uint8Array>>;
+  /** The files of a checkpoint. */
+  openCheckpoint(checkpoint: Checkpoint): Promise<ModelFolder>;
   /** Any other file of the run (`summary.json`), whole or not at all. Gives back its path. */
   writeFile(name: string, data: Uint8Array | string): Promise<string>;
   /** Any other folder of the run (`control`), all its files or none; what had its name before is replaced. Gives back its path. */
-  writeFolder(name: string, files: CheckpointFiles): Promise<string>;
+  writeFolder(name: string, write: FolderWriter): Promise<string>;
 }
 
 /** Step as it stands in names: six digits at least, so that names sort as numbers do. */

@@ -1,8 +1,9 @@
 /** Training a text-to-image model on captioned pictures: the denoising loss, AdamW, a moving average, sample grids and resumable checkpoints. */
-import type { TextToImagePipeline } from "@refl/models";
+import type { ModelFolder, TextToImagePipeline, WritableModelFolder } from "@refl/models";
 import type { Run, SampleGrid } from "../events.ts";
 import { type ExampleSource, exampleBatch } from "./examples.ts";
 import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
+import type { SaveOptions } from "./save.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
 import { type Precision, type TrainingObserver, TrainingSession } from "./session.ts";
 
@@ -20,12 +21,12 @@ export interface BaseOptions extends LearningRate {
   /** Default f32. */
   readonly precision?: Precision;
   readonly seed: number;
-  /** The state that a checkpoint of this run left, to go on from. */
-  readonly resume?: { readonly state: Uint8Array; readonly name: string };
+  /** A checkpoint of this run, to go on from. */
+  readonly resume?: ModelFolder;
   /** Pictures of fixed prompts and seeds; called every `sampleEvery` steps with the moving average in place. */
   readonly samples?: { readonly every: number; readonly draw: () => Promise<SampleGrid> };
-  /** Called every `saveEvery` steps and at the end: `state` resumes the run; the moving average is in the weights' place, to be saved as the model. */
-  readonly save?: { readonly every: number; readonly write: (step: number, state: Uint8Array) => Promise<string> };
+  /** Each checkpoint holds the state that resumes the run and the model, which is the moving average. */
+  readonly save?: SaveOptions;
   readonly observer?: TrainingObserver;
   readonly signal?: AbortSignal;
 }
@@ -48,7 +49,7 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
   let savedAt = -1;
   try {
     if (options.resume) {
-      await session.load(options.resume.state, options.resume.name);
+      await session.load(options.resume);
       savedAt = session.step;
     }
     while (session.step < steps && !signal?.aborted) {
@@ -62,11 +63,11 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
       if (samples && (step % samples.every === 0 || step === steps))
         yield { type: "samples", stage: "base", step, grid: await session.withAverage(samples.draw) };
       if (save && step % save.every === 0) {
-        yield { type: "checkpoint", path: await writeState(session, save) };
+        yield { type: "checkpoint", path: await saveCheckpoint(session, save) };
         savedAt = step;
       }
     }
-    if (save && savedAt !== session.step) yield { type: "checkpoint", path: await writeState(session, save) };
+    if (save && savedAt !== session.step) yield { type: "checkpoint", path: await saveCheckpoint(session, save) };
     const average = session.averageSnapshot();
     session.restoreSnapshot(average);
     for (const t of average) t.dispose();
@@ -76,7 +77,10 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
   }
 }
 
-async function writeState(session: TrainingSession, save: NonNullable<BaseOptions["save"]>): Promise<string> {
-  const state = await session.save();
-  return session.withAverage(() => save.write(session.step, state));
+function saveCheckpoint(session: TrainingSession, { checkpoint, model }: SaveOptions): Promise<string> {
+  const write = async (folder: WritableModelFolder): Promise<void> => {
+    await session.save(folder);
+    await session.withAverage(() => model(folder));
+  };
+  return checkpoint(session.step, write, false);
 }

@@ -1,5 +1,5 @@
 /** ReFL: the reward's gradient, back through reward model, picture and one sampler step, into the diffusion model's weights. */
-import { addLora, type TextToImagePipeline } from "@refl/models";
+import { addLora, type ModelFolder, type TextToImagePipeline, type WritableModelFolder } from "@refl/models";
 import type { HostTensor, HostTensors, Outputs, Tensor } from "@refl/tensor";
 import type { Run, SampleGrid } from "../events.ts";
 import { type ImageReward, tokenData } from "../scorers/image-reward.ts";
@@ -7,6 +7,7 @@ import { type ExampleSource, exampleBatch } from "./examples.ts";
 import { type GradedInputs, gradedData, gradedIndex, gradedPictures } from "./graded.ts";
 import { mixNoise, type NoiseInputs, noiseData } from "./noise.ts";
 import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
+import type { SaveOptions } from "./save.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
 import { type Precision, type TrainingObserver, TrainingSession } from "./session.ts";
 
@@ -46,16 +47,13 @@ export interface ReflOptions extends LearningRate {
   readonly validation: { readonly every: number; readonly patience: number; readonly look: () => Promise<Look> } | null;
   /** Pictures of fixed prompts and seeds; called before the first step and every `every` steps, with the moving average in place. */
   readonly samples?: { readonly every: number; readonly draw: () => Promise<SampleGrid> };
-  /** The state that a checkpoint of this arm left, to go on from. */
-  readonly resume?: { readonly state: Uint8Array; readonly name: string };
+  /** A checkpoint of this arm, to go on from. */
+  readonly resume?: ModelFolder;
   /**
-   * Called every `every` steps and at the end: `state` resumes the run. With `tuned`, at an end that `signal` did not bring early, the UNet holds the
-   * weights that are kept, to be saved as the model.
+   * Each checkpoint holds the state that resumes the run. The one at an end that `signal` did not bring early is the best: it also holds the model, whose UNet has the
+   * weights that are kept.
    */
-  readonly save?: {
-    readonly every: number;
-    readonly write: (step: number, state: Uint8Array, tuned: boolean) => Promise<string>;
-  };
+  readonly save?: SaveOptions;
   readonly observer?: TrainingObserver;
   readonly signal?: AbortSignal;
 }
@@ -135,18 +133,29 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
       if (samples && (session.step % samples.every === 0 || session.step === steps))
         yield { type: "samples", stage, step: session.step, grid: await session.withAverage(samples.draw) };
       if (save && session.step < steps && (session.step % save.every === 0 || signal?.aborted)) {
-        yield { type: "checkpoint", path: await save.write(session.step, await saveBest(session, best), false) };
+        yield {
+          type: "checkpoint",
+          path: await save.checkpoint(session.step, (folder) => saveBest(session, best, folder), false),
+        };
       }
     }
-    const state = save && (session.step === steps || !signal?.aborted) ? await saveBest(session, best) : null;
-    if (validation) session.restoreSnapshot(best.weights);
-    else {
-      const average = session.averageSnapshot();
-      session.restoreSnapshot(average);
-      for (const t of average) t.dispose();
-    }
-    adapters?.merge();
-    if (save && state) yield { type: "checkpoint", path: await save.write(session.step, state, true) };
+    const settle = (): void => {
+      if (validation) session.restoreSnapshot(best.weights);
+      else {
+        const average = session.averageSnapshot();
+        session.restoreSnapshot(average);
+        for (const t of average) t.dispose();
+      }
+      adapters?.merge();
+    };
+    if (save && (session.step === steps || !signal?.aborted)) {
+      const write = async (folder: WritableModelFolder): Promise<void> => {
+        await saveBest(session, best, folder);
+        settle();
+        await save.model(folder);
+      };
+      yield { type: "checkpoint", path: await save.checkpoint(session.step, write, true) };
+    } else settle();
   } finally {
     for (const t of best.weights) t.dispose();
     session.dispose();
@@ -182,18 +191,18 @@ function isKept({ judge, step, curve }: Best): boolean {
   return kept.judge < least || last.reward > kept.reward;
 }
 
-function saveBest(session: TrainingSession, { judge, step, looksSince, curve, weights }: Best): Promise<Uint8Array> {
+function saveBest(
+  session: TrainingSession,
+  { judge, step, looksSince, curve, weights }: Best,
+  folder: WritableModelFolder,
+): Promise<void> {
   // JSON has no −∞, which is the judge's score before the first look.
   const score = Number.isFinite(judge) ? judge : null;
-  return session.save({ looks: JSON.stringify({ judge: score, step, looksSince, curve }) }, weights);
+  return session.save(folder, { looks: JSON.stringify({ judge: score, step, looksSince, curve }) }, weights);
 }
 
-async function resumeBest(
-  session: TrainingSession,
-  best: Best,
-  { state, name }: NonNullable<ReflOptions["resume"]>,
-): Promise<void> {
-  const notes = await session.load(state, name, best.weights);
+async function resumeBest(session: TrainingSession, best: Best, checkpoint: ModelFolder): Promise<void> {
+  const notes = await session.load(checkpoint, best.weights);
   const { judge, step, looksSince, curve } = JSON.parse(notes.get("looks") ?? "{}");
   Object.assign(best, { judge: judge ?? Number.NEGATIVE_INFINITY, step, looksSince });
   best.curve.push(...curve);

@@ -1,5 +1,5 @@
 /** Training the reward model on ranked pictures: pair loss, best checkpoint by held-out prompts, and the normalisation stored with it. */
-import type { BlipRewardModel } from "@refl/models";
+import type { BlipRewardModel, ModelFolder, WritableModelFolder } from "@refl/models";
 import { DataError, type HostTensor, type HostTensors, type Tensor } from "@refl/tensor";
 import { stackPlanes } from "../data/pixels.ts";
 import { shuffleAt, streamOf } from "../data/random.ts";
@@ -7,6 +7,7 @@ import type { Run } from "../events.ts";
 import { type ImageReward, type TokenTensors, tokenData } from "../scorers/image-reward.ts";
 import { mixNoise, type NoiseInputs, noiseData, shifted } from "./noise.ts";
 import { type BatchPair, type RankedPictures, strictPairs } from "./pairs.ts";
+import type { SaveOptions } from "./save.ts";
 import { learningRate } from "./schedule.ts";
 import { type Precision, type TrainingObserver, TrainingSession, type TrainingStep } from "./session.ts";
 import { uniforms } from "./streams.ts";
@@ -40,16 +41,13 @@ export interface RewardTrainingOptions {
   /** Default f32. */
   readonly precision?: Precision;
   readonly seed: number;
-  /** The state that a checkpoint of this run left, to go on from. */
-  readonly resume?: { readonly state: Uint8Array; readonly name: string };
+  /** A checkpoint of this run, to go on from. */
+  readonly resume?: ModelFolder;
   /**
-   * Called every `every` steps and at the end: `state` resumes the run. At the end, which `signal` may bring early, `trained` says that the model holds
-   * the best weights with their normalisation, to be saved as the reward model.
+   * Each checkpoint holds the state that resumes the run. The one at the end, which `signal` may bring early, is the best: it also holds the model, which is the
+   * best weights with their normalisation.
    */
-  readonly save?: {
-    readonly every: number;
-    readonly write: (step: number, state: Uint8Array, trained: boolean) => Promise<string>;
-  };
+  readonly save?: SaveOptions;
   readonly observer?: TrainingObserver;
   readonly signal?: AbortSignal;
 }
@@ -134,8 +132,22 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
     }
     return heldOut;
   };
+  const end = (): void => {
+    for (const t of best.weights) t.dispose();
+    session.dispose();
+    model.eval();
+  };
+  /** Leaves the best weights in the model, with the mean and deviation of its rewards. */
+  const settle = async (): Promise<void> => {
+    // An abort may end an epoch early.
+    if (lookedAt !== session.step) await look();
+    session.restoreSnapshot(best.weights);
+    end();
+    const { mean, deviation } = await rewardStatistics(scorer, training, size);
+    model.mean = mean;
+    model.std = deviation;
+  };
   const { save } = options;
-  let state: Uint8Array | null = null;
   try {
     if (options.resume) {
       await resumeBest(session, best, options.resume);
@@ -155,22 +167,24 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
       const more = heldOut ? { accuracy: heldOut.accuracy, heldOutLoss: heldOut.loss } : {};
       yield { type: "step", stage: "reward", step: session.step, total, metrics: { ...metrics, ...more } };
       if (save && session.step % save.every === 0 && session.step < total && !signal?.aborted)
-        yield { type: "checkpoint", path: await save.write(session.step, await saveBest(session, best), false) };
+        yield {
+          type: "checkpoint",
+          path: await save.checkpoint(session.step, (folder) => saveBest(session, best, folder), false),
+        };
     }
-    // What an early end looks at below must not be known to the run that goes on.
-    if (save) state = await saveBest(session, best);
-    // An abort may end an epoch early.
-    if (lookedAt !== session.step) await look();
-    session.restoreSnapshot(best.weights);
+    if (save) {
+      const write = async (folder: WritableModelFolder): Promise<void> => {
+        // Before `settle`: what an early end looks at there must not be known to the run that goes on.
+        await saveBest(session, best, folder);
+        await settle();
+        await save.model(folder);
+      };
+      yield { type: "checkpoint", path: await save.checkpoint(session.step, write, true) };
+    } else await settle();
   } finally {
-    for (const t of best.weights) t.dispose();
-    session.dispose();
-    model.eval();
+    end();
   }
-  const { mean, deviation } = await rewardStatistics(scorer, training, size);
-  model.mean = mean;
-  model.std = deviation;
-  if (save && state) yield { type: "checkpoint", path: await save.write(session.step, state, true) };
+  const { mean, std: deviation } = model;
   const heldOut = await evaluatePairs(scorer, options.heldOut, size);
   return { heldOutAccuracy: heldOut.accuracy, heldOutPairs: heldOut.pairs, trainingPairs, mean, deviation, curve };
 }
@@ -184,18 +198,18 @@ interface Best {
   weights: Tensor[];
 }
 
-function saveBest(session: TrainingSession, { loss, curve, weights }: Best): Promise<Uint8Array> {
+function saveBest(
+  session: TrainingSession,
+  { loss, curve, weights }: Best,
+  folder: WritableModelFolder,
+): Promise<void> {
   // JSON has no ∞, which is the loss before the first look.
   const lowest = Number.isFinite(loss) ? loss : null;
-  return session.save({ looks: JSON.stringify({ loss: lowest, curve }) }, weights);
+  return session.save(folder, { looks: JSON.stringify({ loss: lowest, curve }) }, weights);
 }
 
-async function resumeBest(
-  session: TrainingSession,
-  best: Best,
-  { state, name }: NonNullable<RewardTrainingOptions["resume"]>,
-): Promise<void> {
-  const notes = await session.load(state, name, best.weights);
+async function resumeBest(session: TrainingSession, best: Best, checkpoint: ModelFolder): Promise<void> {
+  const notes = await session.load(checkpoint, best.weights);
   const { loss, curve } = JSON.parse(notes.get("looks") ?? "{}");
   best.loss = loss ?? Number.POSITIVE_INFINITY;
   best.curve.push(...(curve ?? []));

@@ -9,13 +9,14 @@ import {
   ParameterGroup,
 } from "@refl/autograd";
 import {
-  bytesSource,
-  float32Entry,
+  entryToFloat32,
+  type ModelFolder,
   type Module,
   openSafetensors,
   readTensors,
-  type TensorEntry,
-  writeSafetensors,
+  type SafetensorsFile,
+  streamTensors,
+  type WritableModelFolder,
 } from "@refl/models";
 import {
   CheckpointError,
@@ -227,48 +228,46 @@ export class TrainingSession {
     return views;
   }
 
-  /** The state as a safetensors file, with a snapshot that belongs to it if there is one; `notes` are kept in its metadata. */
-  async save(notes: Readonly<Record<string, string>> = {}, kept: readonly Tensor[] | null = null): Promise<Uint8Array> {
-    const views = this.#tensors(kept);
-    const values = await readTensors([...views.values()]);
-    const entries = [...views].map(([name, view], i): TensorEntry => float32Entry(name, view.shape, values[i]!, "F32"));
-    for (const view of views.values()) view.dispose();
-    const counts = { step: String(this.step), updates: String(this.optimizer.steps) };
-    return writeSafetensors(entries, { ...notes, format: "refl training state", ...counts });
-  }
-
-  /** Puts a saved state back, and its snapshot into `kept`. Nothing is changed when it does not fit. @throws CheckpointError. Returns the notes. */
-  async load(
-    bytes: Uint8Array,
-    name: string,
+  /**
+   * Writes the state into a checkpoint's folder, read from the device a few MiB at a time, with a snapshot that belongs to it if there is one; `notes` are kept in the
+   * file's metadata.
+   */
+  async save(
+    folder: WritableModelFolder,
+    notes: Readonly<Record<string, string>> = {},
     kept: readonly Tensor[] | null = null,
-  ): Promise<ReadonlyMap<string, string>> {
-    const file = await openSafetensors(bytesSource(bytes, name));
+  ): Promise<void> {
     const views = this.#tensors(kept);
     try {
-      const missing = [...views.keys()].filter((key) => !file.tensors.has(key));
-      const unexpected = [...file.tensors.keys()].filter((key) => !views.has(key));
-      const misshapen = [...views].flatMap(([key, view]) => {
-        const found = file.tensors.get(key)?.shape;
-        return found && found.join() !== view.shape.join() ? [{ key, expected: view.shape, found }] : [];
-      });
-      const narrow = [...file.tensors.values()].some(({ dtype }) => dtype !== "F32");
-      const step = file.metadata.get("step") ?? "";
-      const updates = file.metadata.get("updates") ?? "";
-      const counted = /^\d+$/.test(step) && /^\d+$/.test(updates);
-      if (missing.length || unexpected.length || misshapen.length || narrow || !counted) {
-        throw new CheckpointError(name, "is not the state of this training run", { missing, unexpected, misshapen });
-      }
-      for (const [key, view] of views) {
-        const { bytes: raw } = await file.read(key);
-        view.write_(new Float32Array(raw.slice().buffer));
-      }
+      const entries = [...views].map(([name, view]) => ({ name, shape: view.shape, parts: [view] }));
+      const counts = { step: String(this.step), updates: String(this.optimizer.steps) };
+      const metadata = { ...notes, format: "refl training state", ...counts };
+      await folder.write(STATE_FILE, streamTensors(entries, { metadata, file: `${folder.name}/${STATE_FILE}` }));
+    } finally {
+      for (const view of views.values()) view.dispose();
+    }
+  }
+
+  /**
+   * Puts the state that a checkpoint holds back, one tensor at a time, and its snapshot into `kept`. Nothing is changed when it does not fit. Returns the notes.
+   * @throws CheckpointError when there is none, when it is another run's, or cannot be read
+   */
+  async load(folder: ModelFolder, kept: readonly Tensor[] | null = null): Promise<ReadonlyMap<string, string>> {
+    const source = await folder.open(STATE_FILE);
+    const views = this.#tensors(kept);
+    try {
+      const file = await openSafetensors(source);
+      const { step, updates } = checkState(file, views);
+      // In the file's order, and one buffer for all: fresh memory costs more than the reading.
+      const buffer = new Uint8Array(Math.max(...[...file.tensors.values()].map(({ byteLength }) => byteLength)));
+      for (const name of file.tensors.keys()) views.get(name)!.write_(entryToFloat32(await file.read(name, buffer)));
       this.group.publish();
-      this.step = Number(step);
-      this.optimizer.steps = Number(updates);
+      this.step = step;
+      this.optimizer.steps = updates;
       return file.metadata;
     } finally {
       for (const view of views.values()) view.dispose();
+      await source.close();
     }
   }
 
@@ -287,6 +286,7 @@ export class TrainingSession {
     this.group.publish();
   }
 
+  /** Gives all memory but the weights' back. Harmless when called twice. */
   dispose(): void {
     for (const step of this.#functions) step.dispose();
     this.optimizer.dispose();
@@ -295,6 +295,25 @@ export class TrainingSession {
     this.group.dispose();
     for (const model of this.#models) model.computeFrozen("f32");
   }
+}
+
+/** The counts of a file that holds a value for each of `expected` and nothing else. @throws CheckpointError for any other */
+function checkState(
+  { name: file, tensors, metadata }: SafetensorsFile,
+  expected: ReadonlyMap<string, Tensor>,
+): { step: number; updates: number } {
+  const missing = [...expected.keys()].filter((key) => !tensors.has(key));
+  const unexpected = [...tensors.keys()].filter((key) => !expected.has(key));
+  const misshapen = [...expected].flatMap(([key, view]) => {
+    const found = tensors.get(key)?.shape;
+    return found && found.join() !== view.shape.join() ? [{ key, expected: view.shape, found }] : [];
+  });
+  const narrow = [...tensors.values()].some(({ dtype }) => dtype !== "F32");
+  const [step = "", updates = ""] = ["step", "updates"].map((key) => metadata.get(key));
+  const counted = /^\d+$/.test(step) && /^\d+$/.test(updates);
+  if (missing.length || unexpected.length || misshapen.length || narrow || !counted)
+    throw new CheckpointError(file, "is not the state of this training run", { missing, unexpected, misshapen });
+  return { step: Number(step), updates: Number(updates) };
 }
 
 /** Throws {@link DTypeError} where the adapter cannot compute in this precision. */

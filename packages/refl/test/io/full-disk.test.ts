@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { writeFileAtomic, writeFolderAtomic } from "../../src/io/files.node.ts";
 import { layoutGrid } from "../../src/io/grid.ts";
 import { RunFolder } from "../../src/run/folder.node.ts";
+import { writing } from "../run/writing.ts";
 import { failRename, failSync, fillDiskAfter, restoreDisk } from "./full-disk.ts";
 
 let root: string;
@@ -41,15 +42,16 @@ function failFirstRename(): void {
 /** Writers by name; each writes its k-th version. */
 const WRITERS: Readonly<Record<string, (k: number) => Promise<unknown>>> = {
   writeFileAtomic: (k) => writeFileAtomic(join(root, "file"), `version ${k}`),
-  writeFolderAtomic: (k) => writeFolderAtomic(join(root, "folder"), { a: `version ${k}`, "b/c": `and ${k}` }),
+  writeFolderAtomic: (k) => writeFolderAtomic(join(root, "folder"), writing({ a: `version ${k}`, "b/c": `and ${k}` })),
   "nodeFolder.write": (k) => nodeFolder(join(root, "model")).write("unet/model.safetensors", Uint8Array.of(1, 2, k)),
   "nodeFolder.writeJson": (k) => nodeFolder(join(root, "model")).writeJson("config.json", { version: k }),
   "RunFolder.writeConfig": (k) => new RunFolder(root).writeConfig({ k }),
   "RunFolder.appendMetrics": (k) => new RunFolder(root).appendMetrics({ stage: "refl", step: k }),
   "RunFolder.writeSamples": (k) => new RunFolder(root).writeSamples("refl", 1, grid(k)),
-  "RunFolder.writeCheckpoint": (k) => new RunFolder(root).writeCheckpoint(1, { state: `version ${k}` }),
+  "RunFolder.writeCheckpoint": (k) => new RunFolder(root).writeCheckpoint(1, writing({ state: `version ${k}` })),
   "RunFolder.writeFile": (k) => new RunFolder(root).writeFile("deep/summary.json", `version ${k}`),
-  "RunFolder.writeFolder": (k) => new RunFolder(root).writeFolder("control", { a: `version ${k}`, "b/c": `and ${k}` }),
+  "RunFolder.writeFolder": (k) =>
+    new RunFolder(root).writeFolder("control", writing({ a: `version ${k}`, "b/c": `and ${k}` })),
 };
 
 describe.each(Object.entries(WRITERS))("%s", (_, write) => {
@@ -83,11 +85,11 @@ describe.each(Object.entries(WRITERS))("%s", (_, write) => {
 
 it("puts a folder back that it could not replace", async () => {
   const path = join(root, "folder");
-  await writeFolderAtomic(path, { a: "old" });
+  await writeFolderAtomic(path, writing({ a: "old" }));
   let renames = 0;
-  // The first rename takes the old folder aside, the second would put the new one in its place.
-  failRename(() => ++renames === 2);
-  await expect(writeFolderAtomic(path, { a: "new" })).rejects.toThrow(StorageError);
+  // The first rename completes the file, the second takes the old folder aside, the third would put the new one in its place.
+  failRename(() => ++renames === 3);
+  await expect(writeFolderAtomic(path, writing({ a: "new" }))).rejects.toThrow(StorageError);
   restoreDisk();
   expect(await content()).toEqual({ "folder/a": "old" });
 });

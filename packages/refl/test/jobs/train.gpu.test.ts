@@ -12,7 +12,6 @@ import { runTrainRefl } from "../../src/jobs/refl.ts";
 import { runTrainReward } from "../../src/jobs/reward.ts";
 import { loadRewardModel, saveRewardModel, type TaskModels } from "../../src/models.ts";
 import { recordRun } from "../../src/run/record.ts";
-import type { Checkpoint } from "../../src/run/sink.ts";
 import { STATE_FILE } from "../../src/train/session.ts";
 import { finish, firstDifference, MemorySink, metricsOf, tinyModels, tinyReward } from "../train/tiny.ts";
 
@@ -40,10 +39,6 @@ const context = (signal?: AbortSignal): JobContext => ({
   shipped: async () => shipped,
   ...(signal ? { signal } : {}),
 });
-
-/** A checkpoint of the sink as a model folder. */
-const opened = async (checkpoint: Checkpoint): Promise<ModelFolder> =>
-  memoryFolder(new Map(Object.entries(await sink.readCheckpoint(checkpoint))), checkpoint.path);
 
 describe("runTrainBase", () => {
   const values = { task: "shapes16", seed: 3, steps: 6, batchSize: 2, warmupSteps: 2, saveEvery: 3, sampleEvery: 4 };
@@ -80,7 +75,10 @@ describe("runTrainBase", () => {
     expect(metricsOf(again.events)).toEqual([]);
     expect(device.memory().inUse).toBe(before);
 
-    const model = await TextToImagePipeline.fromFolder(await opened((await sink.findLatestCheckpoint())!), device);
+    const model = await TextToImagePipeline.fromFolder(
+      await sink.openCheckpoint((await sink.findLatestCheckpoint())!),
+      device,
+    );
     const drawn = await model.generate({ prompts: ["a big red circle"], seeds: 1, steps: 2 });
     expect(drawn.shape).toEqual([1, 3, 16, 16]);
     drawn.dispose();
@@ -102,7 +100,7 @@ describe("runTrainReward", () => {
     // Shaders are compiled in a stage of their own where no earlier test has done so.
     expect(stages.filter((stage) => stage !== "compile")).toEqual(["generate", "annotate", "reward"]);
     expect(events.at(-1)).toEqual({ type: "result", summary: result });
-    const scorer = await loadRewardModel(await opened((await sink.findBestCheckpoint())!), device);
+    const scorer = await loadRewardModel(await sink.openCheckpoint((await sink.findBestCheckpoint())!), device);
     expect(scorer.model.mean).toBe(result.mean);
     expect(scorer.model.std).toBe(result.deviation);
     scorer.model.dispose();
@@ -125,7 +123,7 @@ describe("runTrainReward", () => {
       if (event.type === "step" && event.stage === "reward" && event.step === 3) stop.abort();
     });
     expect([...sink.checkpoints.keys()]).toEqual([2, 3]);
-    const early = await loadRewardModel(await opened((await sink.findBestCheckpoint())!), device);
+    const early = await loadRewardModel(await sink.openCheckpoint((await sink.findBestCheckpoint())!), device);
     early.model.dispose();
     await sink.truncateMetrics("reward", 3);
     const resumed = await finish(recordRun(runTrainReward(config, context(), { resume: true }), sink));
@@ -198,7 +196,10 @@ describe("runTrainRefl", () => {
     expect(again.result).toEqual(straight.result);
     const stepped = again.events.flatMap((event) => (event.type === "step" ? [event.stage] : []));
     expect(new Set(stepped)).toEqual(new Set(["control"]));
-    const model = await TextToImagePipeline.fromFolder(await opened((await sink.findBestCheckpoint())!), device);
+    const model = await TextToImagePipeline.fromFolder(
+      await sink.openCheckpoint((await sink.findBestCheckpoint())!),
+      device,
+    );
     const base = await TextToImagePipeline.fromFolder(shipped.base, device);
     expect(await weightsDigest(model.textEncoder)).toBe(await weightsDigest(base.textEncoder));
     model.dispose();

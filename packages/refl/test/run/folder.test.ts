@@ -2,15 +2,17 @@
 import { promises as fs } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { StorageError } from "@refl/models";
-import { DataError } from "@refl/tensor";
+import { readAll, StorageError } from "@refl/models";
+import { CheckpointError, DataError, ReflError } from "@refl/tensor";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { listFiles } from "../../src/io/files.node.ts";
 import { layoutGrid } from "../../src/io/grid.ts";
 import { decodePng } from "../../src/io/png.node.ts";
 import { readPngText } from "../../src/io/png-chunks.ts";
 import { createRunFolder, modelFolderAt, openRunFolder } from "../../src/run/folder.node.ts";
+import type { FolderWriter } from "../../src/run/sink.ts";
 import { fillDiskAfter, restoreDisk } from "../io/full-disk.ts";
+import { writing } from "./writing.ts";
 
 let root: string;
 beforeEach(async () => {
@@ -20,8 +22,6 @@ afterEach(async () => {
   restoreDisk();
   await fs.rm(root, { recursive: true });
 });
-
-const text = (bytes: Uint8Array | undefined) => new TextDecoder().decode(bytes);
 
 describe("createRunFolder", () => {
   it("takes the first number above all that are taken", async () => {
@@ -91,17 +91,21 @@ describe("checkpoints", () => {
   it("stand complete with nested files, and the latest is found by number", async () => {
     const run = await createRunFolder(root, "demo", {});
     expect(await run.findLatestCheckpoint()).toBeUndefined();
-    await run.writeCheckpoint(999_999, { "unet/config.json": "{}", "state.bin": Uint8Array.of(1, 2) });
-    const latest = await run.writeCheckpoint(1_000_000, { "unet/config.json": "{ }" });
+    const first = await run.writeCheckpoint(999_999, writing({ "unet/config.json": "{}", "state.bin": "\x01\x02" }));
+    const latest = await run.writeCheckpoint(1_000_000, writing({ "unet/config.json": "{ }" }));
     expect(await run.findLatestCheckpoint()).toEqual(latest);
-    const files = await run.readCheckpoint({ step: 999_999, path: join(run.location, "checkpoints/step-999999") });
-    expect(Object.keys(files)).toEqual(["state.bin", "unet/config.json"]);
-    expect(text(files["unet/config.json"])).toBe("{}");
+    expect(first).toEqual({ step: 999_999, path: join(run.location, "checkpoints/step-999999") });
+    const folder = await run.openCheckpoint(first);
+    expect(await folder.list()).toEqual(["state.bin", "unet/config.json"]);
+    expect(await folder.readJson("unet/config.json")).toEqual({});
+    const state = await folder.open("state.bin");
+    expect(await readAll(state)).toEqual(Uint8Array.of(1, 2));
+    await state.close();
   });
 
   it("keep the last few and the best", async () => {
     const run = await createRunFolder(root, "demo", {}, { keep: 2 });
-    for (let step = 1; step <= 6; step++) await run.writeCheckpoint(step, { a: "x" }, { best: step === 2 });
+    for (let step = 1; step <= 6; step++) await run.writeCheckpoint(step, writing({ a: "x" }), { best: step === 2 });
     expect(await fs.readdir(join(run.location, "checkpoints"))).toEqual([
       "best.json",
       "step-000002",
@@ -109,15 +113,15 @@ describe("checkpoints", () => {
       "step-000006",
     ]);
     expect((await run.findBestCheckpoint())?.step).toBe(2);
-    await run.writeCheckpoint(7, { a: "x" }, { best: true });
+    await run.writeCheckpoint(7, writing({ a: "x" }), { best: true });
     expect((await run.findBestCheckpoint())?.step).toBe(7);
     expect(await fs.readdir(join(run.location, "checkpoints"))).not.toContain("step-000002");
   });
 
   it("are not there at all when the disk fills up in the middle, and the earlier one stays", async () => {
     const run = await createRunFolder(root, "demo", {});
-    await run.writeCheckpoint(1, { a: "first" });
-    const files = { a: "x".repeat(50), "deep/b": "y".repeat(50) };
+    await run.writeCheckpoint(1, writing({ a: "first" }));
+    const files = writing({ a: "x".repeat(50), "deep/b": "y".repeat(50) });
     for (const budget of [0, 30, 70, 99]) {
       fillDiskAfter(budget);
       const error = await run.writeCheckpoint(2, files).catch((e: unknown) => e);
@@ -130,10 +134,29 @@ describe("checkpoints", () => {
     expect((await run.findLatestCheckpoint())?.step).toBe(1);
   });
 
+  it("are not there at all when a file's pieces end in an error, which is told as it is, and the earlier one stays", async () => {
+    const run = await createRunFolder(root, "demo", {});
+    await run.writeCheckpoint(1, writing({ a: "first" }));
+    const lost = new ReflError("device-lost", "the device is lost");
+    const broken = async function* () {
+      yield new Uint8Array(10);
+      throw lost;
+    };
+    for (const step of [1, 2]) {
+      const write: FolderWriter = async (folder) => {
+        await folder.write("a", Uint8Array.of(1));
+        await folder.write("b", broken());
+      };
+      await expect(run.writeCheckpoint(step, write)).rejects.toBe(lost);
+      expect(await fs.readdir(join(run.location, "checkpoints"))).toEqual(["step-000001"]);
+      expect(await fs.readFile(join(run.location, "checkpoints", "step-000001", "a"), "utf8")).toBe("first");
+    }
+  });
+
   it("refuse file names that lead out of the folder", async () => {
     const run = await createRunFolder(root, "demo", {});
     for (const name of ["../x", "/x", "a/../../x", "", "a\\b"])
-      await expect(run.writeCheckpoint(1, { [name]: "x" })).rejects.toThrow(StorageError);
+      await expect(run.writeCheckpoint(1, writing({ [name]: "x" }))).rejects.toThrow(CheckpointError);
     expect(await run.findLatestCheckpoint()).toBeUndefined();
   });
 });
@@ -150,7 +173,7 @@ it("keeps grids as PNG under stage and step", async () => {
 
 it("opens a run again, clears what a crash left, and refuses other folders", async () => {
   const run = await createRunFolder(root, "demo", { steps: 3 });
-  await run.writeCheckpoint(1, { a: "x" });
+  await run.writeCheckpoint(1, writing({ a: "x" }));
   await fs.mkdir(join(run.location, "checkpoints", ".step-000002.a-b.tmp"));
   await fs.writeFile(join(run.location, ".summary.json.a-b.tmp"), "{");
   const again = await openRunFolder(run.location);
@@ -166,10 +189,10 @@ it("finds the model of a run's folder: the best checkpoint, else the latest", as
   const run = await createRunFolder(root, "demo", {});
   await expect(modelFolderAt(run.location)).rejects.toThrow(/expected a model folder/);
   await expect(modelFolderAt(join(root, "none"))).rejects.toThrow(/no such folder/);
-  await run.writeCheckpoint(1, { "model_index.json": "{}" });
-  const second = await run.writeCheckpoint(2, { "model.safetensors": "" });
+  await run.writeCheckpoint(1, writing({ "model_index.json": "{}" }));
+  const second = await run.writeCheckpoint(2, writing({ "model.safetensors": "" }));
   expect(await modelFolderAt(run.location)).toBe(second.path);
-  await run.writeCheckpoint(1, { "model_index.json": "{}" }, { best: true });
+  await run.writeCheckpoint(1, writing({ "model_index.json": "{}" }), { best: true });
   expect(await modelFolderAt(run.location)).toMatch(/step-000001$/);
   expect(await modelFolderAt(second.path)).toBe(second.path);
 });

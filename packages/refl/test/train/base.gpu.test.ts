@@ -1,12 +1,13 @@
 /** Training the base model: the same seed gives the same bits, and a resumed run is the uninterrupted one bit for bit. */
-import { bytesSource, openSafetensors, readTensors, type TextToImagePipeline } from "@refl/models";
+import { bytesSource, memoryFolder, openSafetensors, readTensors, type TextToImagePipeline } from "@refl/models";
 import { CheckpointError, type Device, DivergedError } from "@refl/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
 import { testDevice } from "../../../tensor/test/device.ts";
 import { shapes16 } from "../../src/data/shapes16.ts";
 import { type BaseOptions, trainBase } from "../../src/train/base.ts";
 import { taskExamples } from "../../src/train/examples.ts";
-import { finish, firstDifference, metricsOf, tinyPipeline } from "./tiny.ts";
+import { STATE_FILE } from "../../src/train/session.ts";
+import { finish, firstDifference, metricsOf, savesStates, stateFolder, tinyPipeline } from "./tiny.ts";
 
 let device: Device;
 beforeAll(async () => {
@@ -37,7 +38,7 @@ async function train(more: Partial<BaseOptions> = {}, stopAfter = STEPS) {
   const stop = new AbortController();
   const run = trainBase({
     ...options(pipeline),
-    save: { every: STEPS, write: async (step, state) => `step-${states.set(step, state) && step}` },
+    save: savesStates(STEPS, (step, state) => states.set(step, state)),
     signal: stop.signal,
     ...more,
   });
@@ -64,7 +65,7 @@ describe("trainBase", () => {
     expect(first.result.steps).toBe(6);
     expect([...first.states.keys()]).toEqual([6]);
     expect(first.metrics).toEqual(straight.metrics.slice(0, 6));
-    const second = await train({ resume: { state: first.states.get(6)!, name: "step-6" } });
+    const second = await train({ resume: stateFolder(first.states.get(6)!) });
     expect(second.result).toEqual(straight.result);
     expect([...first.metrics, ...second.metrics]).toEqual(straight.metrics);
     // The state holds the weights, AdamW's moments, the average and the step.
@@ -80,7 +81,10 @@ describe("trainBase", () => {
   it("refuses the state of another run and gives its memory back", async () => {
     const before = device.memory().inUse;
     const state = new TextEncoder().encode("not a state");
-    await expect(train({ resume: { state, name: "step-6" } })).rejects.toThrow(CheckpointError);
+    await expect(train({ resume: stateFolder(state, "step-6") })).rejects.toThrow(CheckpointError);
+    await expect(train({ resume: memoryFolder(new Map(), "step-6") })).rejects.toThrow(
+      `step-6/${STATE_FILE}: does not exist`,
+    );
     expect(device.memory().inUse).toBe(before);
   });
 
@@ -106,7 +110,7 @@ describe("trainBase", () => {
           return example;
         },
       },
-      save: { every: 2, write: async (step, state) => `step-${states.push(state) && step}` },
+      save: savesStates(2, (_, state) => states.push(state)),
     });
     const steps: number[] = [];
     const ended = finish(run, (event) => event.type === "step" && steps.push(event.step));

@@ -12,7 +12,7 @@ import type { RankedPictures } from "../../src/train/pairs.ts";
 import { trainRefl } from "../../src/train/refl.ts";
 import { trainRewardModel } from "../../src/train/reward.ts";
 import { type Precision, TrainingSession } from "../../src/train/session.ts";
-import { finish, metricsOf, tinyPipeline, tinyReward } from "./tiny.ts";
+import { finish, metricsOf, stateFolder, stateOf, tinyPipeline, tinyReward } from "./tiny.ts";
 
 let device: Device;
 beforeAll(async () => {
@@ -98,10 +98,10 @@ describe.runIf((await testDevice()).capabilities.f16)("mixed precision", () => {
   it("goes on from a state with the scale that it had", async () => {
     const half = new Slope("f16", { growthInterval: 3 });
     for (let i = 0; i < 3; i++) await half.advance(1);
-    const state = await half.session.save();
+    const state = await stateOf((folder) => half.session.save(folder));
     const next = [await half.advance(1), await half.advance(1)];
     const other = new Slope("f16", { growthInterval: 3 });
-    await other.session.load(state, "state");
+    await other.session.load(stateFolder(state));
     expect([await other.advance(1), await other.advance(1)]).toEqual(next);
     expect(await other.numbers()).toEqual(await half.numbers());
     half.dispose();

@@ -10,7 +10,7 @@ import type { ImageReward } from "../../src/scorers/image-reward.ts";
 import { taskExamples } from "../../src/train/examples.ts";
 import { gradedData, gradedIndex, gradedPictures } from "../../src/train/graded.ts";
 import { type Look, type ReflOptions, trainRefl } from "../../src/train/refl.ts";
-import { finish, firstDifference, metricsOf, tinyPipeline, tinyReward } from "./tiny.ts";
+import { finish, firstDifference, metricsOf, savesStates, stateFolder, tinyPipeline, tinyReward } from "./tiny.ts";
 
 const PROMPTS = ["a big red circle on a blue background", "small green square, white background", "a big cyan ring"];
 
@@ -226,10 +226,7 @@ describe("looks", () => {
       const own = tinyPipeline(device, 2);
       const stop = new AbortController();
       const states = new Map<number, Uint8Array>();
-      const save = {
-        every: 99,
-        write: async (step: number, state: Uint8Array) => `${states.set(step, state) && step}`,
-      };
+      const save = savesStates(99, (step, state) => states.set(step, state));
       const given = options({ pipeline: own, steps: 4, save, signal: stop.signal, ...more });
       const ended = await finish(trainRefl(given), (event) => {
         if (event.type === "step" && event.step === stopAfter) stop.abort();
@@ -243,7 +240,7 @@ describe("looks", () => {
     const first = await run({ validation: validation() }, 2);
     expect([...first.states.keys()]).toEqual([2]);
     const rest = { ...scripted(scores.slice(3)), patience: 9 };
-    const second = await run({ validation: rest, resume: { state: first.states.get(2)!, name: "step-2" } });
+    const second = await run({ validation: rest, resume: stateFolder(first.states.get(2)!) });
     expect(second.result).toEqual(straight.result);
     expect([...first.metrics, ...second.metrics]).toEqual(straight.metrics);
     expect(firstDifference(second.weights, straight.weights)).toBe(-1);

@@ -8,7 +8,7 @@ import { trainBase } from "../../src/train/base.ts";
 import { taskExamples } from "../../src/train/examples.ts";
 import { type ReflOptions, trainRefl } from "../../src/train/refl.ts";
 import { TrainingSession } from "../../src/train/session.ts";
-import { finish, metricsOf, tinyPipeline, tinyReward } from "./tiny.ts";
+import { finish, metricsOf, savesStates, tinyPipeline, tinyReward } from "./tiny.ts";
 
 let device: Device;
 beforeAll(async () => {
@@ -56,11 +56,6 @@ async function compare(run: (save: (state: Uint8Array) => void) => Run<unknown>)
   return captured;
 }
 
-const saver = (save: (state: Uint8Array) => void) => async (_step: number, state: Uint8Array) => {
-  save(state);
-  return "state";
-};
-
 const common = {
   examples: taskExamples(shapes16),
   objective: { timestepShift: 3, weighting: { kind: "inverse-variance" } },
@@ -78,7 +73,7 @@ it.each(["f32", "f16"] as const)("base, %s", async (precision) => {
     const pipeline = tinyPipeline(device, 3);
     const options = { ...common, pipeline, precision, steps: 4, batchSize: 2 };
     try {
-      return yield* trainBase({ ...options, save: { every: 4, write: saver(save) } });
+      return yield* trainBase({ ...options, save: savesStates(4, (_, state) => save(state)) });
     } finally {
       pipeline.dispose();
     }
@@ -112,7 +107,7 @@ it.each([
       lora: null,
       stage: "refl",
       validation: null,
-      save: { every: 6, write: saver(save) },
+      save: savesStates(6, (_, state) => save(state)),
       ...more,
     };
     try {

@@ -8,7 +8,8 @@ import { streamOf, uniformAt } from "../../src/data/random.ts";
 import { weightsDigest } from "../../src/jobs/digest.ts";
 import type { RankedPictures } from "../../src/train/pairs.ts";
 import { evaluatePairs, type RewardTrainingOptions, trainRewardModel } from "../../src/train/reward.ts";
-import { finish, firstDifference, metricsOf, tinyReward } from "./tiny.ts";
+import { STATE_FILE } from "../../src/train/session.ts";
+import { finish, firstDifference, metricsOf, savesStates, stateFolder, tinyReward } from "./tiny.ts";
 
 let device: Device;
 beforeAll(async () => {
@@ -130,10 +131,7 @@ describe("trainRewardModel", () => {
     const run = async (more: Partial<RewardTrainingOptions>, stopAfter = 99) => {
       const stop = new AbortController();
       const states: (readonly [step: number, trained: boolean, state: Uint8Array])[] = [];
-      const write = async (step: number, state: Uint8Array, trained: boolean) => {
-        states.push([step, trained, state]);
-        return `step-${step}`;
-      };
+      const save = savesStates(4, (step, state, trained) => states.push([step, trained, state]));
       const scorer = tinyReward(device);
       const given = { training, validation: VALIDATION, heldOut: HELD_OUT, size: SIZE, epochs: 2, rankingsPerStep: 2 };
       const rates = { lr: 2e-3, lrSchedule: "cosine", warmupSteps: 2, weightDecay: 0.01, gradientClip: 1 } as const;
@@ -150,7 +148,7 @@ describe("trainRewardModel", () => {
             seed: 1,
             signal: stop.signal,
           },
-          ...{ save: { every: 4, write }, ...more },
+          ...{ save, ...more },
         }),
         (event) => {
           if (event.type === "step" && event.step === stopAfter) stop.abort();
@@ -172,15 +170,14 @@ describe("trainRewardModel", () => {
     expect(steps(stopped).at(-1)).toEqual([7, true]);
     for (const { states } of [straight, stopped])
       for (const [step, , state] of states) {
-        const resumed = await run({ resume: { state, name: `step-${step}` } });
+        const resumed = await run({ resume: stateFolder(state) });
         expect(metricsOf(resumed.events), `${step}`).toEqual(metricsOf(straight.events).slice(step));
         expect(resumed.result).toEqual(straight.result);
         expect(resumed.digest).toBe(straight.digest);
         expect(firstDifference(resumed.states.at(-1)![2], straight.states.at(-1)![2])).toBe(-1);
       }
-    await expect(run({ resume: { state: straight.states[0]![2].subarray(0, 99), name: "cut" } })).rejects.toThrow(
-      "cut",
-    );
+    const cut = stateFolder(straight.states[0]![2].subarray(0, 99), "cut");
+    await expect(run({ resume: cut })).rejects.toThrow(`cut/${STATE_FILE}: `);
   });
 
   it("passes over ties, and keeps what it learnt when it is stopped within an epoch", async () => {

@@ -4,9 +4,9 @@ import { bytesSource, openSafetensors, readTensors, type TensorEntry, writeSafet
 import { CheckpointError, type Device, DivergedError, randn, type Tensor, tensor } from "@refl/tensor";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { testDevice } from "../../../tensor/test/device.ts";
-import { TrainingSession, type TrainingStep } from "../../src/train/session.ts";
+import { STATE_FILE, TrainingSession, type TrainingStep } from "../../src/train/session.ts";
 import { pictureStreams, pictureWords } from "../../src/train/streams.ts";
-import { firstDifference } from "./tiny.ts";
+import { firstDifference, stateFolder, stateOf } from "./tiny.ts";
 
 let device: Device;
 beforeAll(async () => {
@@ -78,13 +78,13 @@ afterEach(() => {
 describe("a saved state", () => {
   it("brings weights, moments, average, step count and notes back, and the next steps are the same bits", async () => {
     for (let i = 0; i < 3; i++) await fit.advance();
-    const saved = await fit.session.save({ looks: "three" });
+    const saved = await stateOf((folder) => fit.session.save(folder, { looks: "three" }));
     const there = await fit.numbers();
     const next = [await fit.advance(), await fit.advance()];
     const later = await fit.numbers();
     const other = new Fit(2);
     await other.advance();
-    const notes = await other.session.load(saved, "state");
+    const notes = await other.session.load(stateFolder(saved));
     expect(notes.get("looks")).toBe("three");
     expect(firstDifference(await other.numbers(), there)).toBe(-1);
     expect([await other.advance(), await other.advance()]).toEqual(next);
@@ -98,18 +98,18 @@ describe("a saved state", () => {
     const read = async () => (await readTensors(kept))[0]!.slice(0, weight);
     const start = await read();
     await fit.advance();
-    const saved = await fit.session.save({}, kept);
+    const saved = await stateOf((folder) => fit.session.save(folder, {}, kept));
     for (const t of kept) t.fill_(7);
-    await fit.session.load(saved, "state", kept);
+    await fit.session.load(stateFolder(saved), kept);
     expect(firstDifference(await read(), start)).toBe(-1);
-    await expect(fit.session.load(saved, "state")).rejects.toThrow(CheckpointError);
+    await expect(fit.session.load(stateFolder(saved))).rejects.toThrow(CheckpointError);
     for (const t of kept) t.dispose();
   });
 
   it("changes nothing when it does not fit", async () => {
     await fit.advance();
     const there = await fit.numbers();
-    const saved = await fit.session.save();
+    const saved = await stateOf((folder) => fit.session.save(folder));
     const file = await openSafetensors(bytesSource(saved, "state"));
     const entries: TensorEntry[] = [];
     for await (const entry of file.entries()) entries.push(entry);
@@ -118,10 +118,10 @@ describe("a saved state", () => {
     const [first] = entries as [TensorEntry];
     const refused = async (list: TensorEntry[], metadata = notes) => {
       const error = await fit.session
-        .load(writeSafetensors(list, metadata), "bad.safetensors")
+        .load(stateFolder(writeSafetensors(list, metadata), "bad"))
         .catch((e: unknown) => e);
       expect(error).toBeInstanceOf(CheckpointError);
-      expect((error as CheckpointError).file).toBe("bad.safetensors");
+      expect((error as CheckpointError).file).toBe(`bad/${STATE_FILE}`);
       expect(firstDifference(await fit.numbers(), there)).toBe(-1);
       return error as CheckpointError;
     };
@@ -137,7 +137,8 @@ describe("a saved state", () => {
     await refused(entries, { ...notes, step: "-1" });
     const half = { ...first, dtype: "F16", bytes: first.bytes.slice(0, first.bytes.length / 2) } as const;
     await refused([half, ...rest]);
-    await expect(fit.session.load(saved.slice(0, saved.length - 4), "cut")).rejects.toThrow(CheckpointError);
+    const cut = stateFolder(saved.slice(0, saved.length - 4));
+    await expect(fit.session.load(cut)).rejects.toThrow(CheckpointError);
     expect(firstDifference(await fit.numbers(), there)).toBe(-1);
   });
 });
@@ -232,11 +233,11 @@ describe("the moving average", () => {
   it("can be left out", async () => {
     const plain = new Fit(1, null);
     await plain.advance();
-    const saved = await plain.session.save();
+    const saved = await stateOf((folder) => plain.session.save(folder));
     const { tensors } = await openSafetensors(bytesSource(saved, "state"));
     expect([...tensors.keys()].filter((key) => key.startsWith("average."))).toEqual([]);
     expect(await plain.session.withAverage(async () => "done")).toBe("done");
-    await expect(fit.session.load(saved, "state")).rejects.toThrow(CheckpointError);
+    await expect(fit.session.load(stateFolder(saved))).rejects.toThrow(CheckpointError);
     plain.dispose();
   });
 });

@@ -6,6 +6,7 @@ import {
   ConvClassifier,
   DDIMScheduler,
   type HeadInit,
+  type ModelFolder,
   memoryFolder,
   PixelCodec,
   saveModel,
@@ -18,15 +19,10 @@ import type { Run, RunEvent, SampleGrid, StageName } from "../../src/events.ts";
 import { objectNames } from "../../src/judge/augment.ts";
 import { type TaskModels, taskTokenizer } from "../../src/models.ts";
 import { modelPreset } from "../../src/presets.ts";
-import type {
-  Checkpoint,
-  CheckpointFiles,
-  CheckpointOptions,
-  Json,
-  MetricsRecord,
-  RunSink,
-} from "../../src/run/sink.ts";
+import type { Checkpoint, CheckpointOptions, FolderWriter, Json, MetricsRecord, RunSink } from "../../src/run/sink.ts";
 import { ImageReward } from "../../src/scorers/image-reward.ts";
+import type { SaveOptions } from "../../src/train/save.ts";
+import { STATE_FILE } from "../../src/train/session.ts";
 
 /** Runs to the end; `see` looks at each event as it comes. */
 export async function finish<Result>(
@@ -125,6 +121,33 @@ export async function tinyModels(device: Device): Promise<TaskModels> {
   return { base: base!, blip: blip!, classifier: classifier! };
 }
 
+/** The files that a writer writes. */
+async function filesOf(write: FolderWriter): Promise<Record<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>();
+  await write(memoryFolder(files));
+  return Object.fromEntries(files);
+}
+
+/** The state that a session saves. */
+export const stateOf = async (write: FolderWriter): Promise<Uint8Array> => (await filesOf(write))[STATE_FILE]!;
+
+/** A checkpoint that holds a state alone. */
+export const stateFolder = (state: Uint8Array, name = "checkpoint"): ModelFolder =>
+  memoryFolder(new Map([[STATE_FILE, state]]), name);
+
+/** Checkpoints of states alone, which `keep` gets. */
+export const savesStates = (
+  every: number,
+  keep: (step: number, state: Uint8Array, best: boolean) => void,
+): SaveOptions => ({
+  every,
+  model: async () => {},
+  async checkpoint(step, write, best) {
+    keep(step, await stateOf(write), best);
+    return `step-${step}`;
+  },
+});
+
 /** A run's place that keeps everything in memory. */
 export class MemorySink implements RunSink {
   readonly location = "memory";
@@ -152,12 +175,8 @@ export class MemorySink implements RunSink {
     this.samples.set(`${stage}-${step}`, grid);
     return `${stage}-${step}.png`;
   }
-  async writeCheckpoint(step: number, files: CheckpointFiles, options: CheckpointOptions = {}): Promise<Checkpoint> {
-    const bytes = Object.entries(files).map(([path, data]) => [
-      path,
-      typeof data === "string" ? new TextEncoder().encode(data) : data.slice(),
-    ]);
-    this.checkpoints.set(step, Object.fromEntries(bytes));
+  async writeCheckpoint(step: number, write: FolderWriter, options: CheckpointOptions = {}): Promise<Checkpoint> {
+    this.checkpoints.set(step, await filesOf(write));
     if (options.best) this.#best = step;
     return { step, path: `step-${step}` };
   }
@@ -168,18 +187,18 @@ export class MemorySink implements RunSink {
   async findBestCheckpoint(): Promise<Checkpoint | undefined> {
     return this.#best === undefined ? undefined : this.#at(this.#best);
   }
-  async readCheckpoint({ step, path }: Checkpoint): Promise<Record<string, Uint8Array>> {
+  async openCheckpoint({ step, path }: Checkpoint): Promise<ModelFolder> {
     const files = this.checkpoints.get(step);
     if (!files) throw new DataError(path, 0, "", "is no checkpoint");
-    return files;
+    return memoryFolder(new Map(Object.entries(files)), path);
   }
   async writeFile(name: string, data: Uint8Array | string): Promise<string> {
     this.files.set(name, data);
     return name;
   }
 
-  async writeFolder(name: string, files: CheckpointFiles): Promise<string> {
-    for (const [path, data] of Object.entries(files)) this.files.set(`${name}/${path}`, data);
+  async writeFolder(name: string, write: FolderWriter): Promise<string> {
+    for (const [path, data] of Object.entries(await filesOf(write))) this.files.set(`${name}/${path}`, data);
     return name;
   }
 

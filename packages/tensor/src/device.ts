@@ -68,6 +68,9 @@ export type DebugLevel = 0 | 1 | 2 | 3 | 4;
 /** Times of each kernel of which a tuner takes the least. */
 const TIMED_ROUNDS = 5;
 
+/** Written bytes that the queue may hold copies of before {@link Device.settleWrites} waits: 64 MiB. */
+const MOST_WRITTEN = 2 ** 26;
+
 const WANTED: GPUFeatureName[] = ["shader-f16", "subgroups", "timestamp-query"];
 const LIMITS = [
   "maxBufferSize",
@@ -139,6 +142,8 @@ export class Device {
   readonly #programs: ProgramCache;
   readonly #owned: boolean;
   readonly #rest: Host["rest"];
+  /** Bytes written since the last {@link sync}. */
+  #written = 0;
   /** Picks kernels by what was measured; null with `tune: "off"`. */
   tuner: Tuner | null = null;
   /** @internal Who answers ops that could take several kernels; null: all take their standard one. */
@@ -230,6 +235,15 @@ export class Device {
       "host values are written, which would be frozen in the plan: pass them as an input, or, where they never change, make them with constant()",
     );
     this.#stream.write(storage.buffer, offset, bytes);
+    this.#written += bytes.byteLength;
+  }
+
+  /**
+   * Waits for the device where much was written since it was last waited for. The queue keeps a copy of each write until the device has done it, and gives none back
+   * without such a wait: who loads gigabytes calls this after each write.
+   */
+  async settleWrites(): Promise<void> {
+    if (this.#written > MOST_WRITTEN) await this.sync();
   }
 
   /** A storage that holds `bytes` and is never written again; a plan that is being captured holds it too. */
@@ -298,6 +312,7 @@ export class Device {
   async sync(): Promise<void> {
     this.#recording?.refuse("the function waits for the device, which a replay cannot");
     this.#stream.flush();
+    this.#written = 0;
     await this.#wait(() => this.gpu.queue.onSubmittedWorkDone());
   }
 

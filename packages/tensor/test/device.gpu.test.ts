@@ -1,5 +1,5 @@
 /** The device: memory and its bounds, the order of its commands, several devices, and what happens when WebGPU fails. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import {
   capture,
   createDevice,
@@ -111,6 +111,26 @@ test("writes between dispatches and copies keep their order", async () => {
       `round ${i + 1}`,
     ).toBe(true);
   }
+});
+
+test("who writes much waits for the device now and then, who writes little never", async () => {
+  using device = await fresh();
+  const x = Tensor.empty(device, [2 ** 22]);
+  const values = new Float32Array(2 ** 22).fill(3);
+  let waits = 0;
+  const { queue } = device.gpu;
+  const done = queue.onSubmittedWorkDone.bind(queue);
+  vi.spyOn(queue, "onSubmittedWorkDone").mockImplementation(() => {
+    waits++;
+    return done();
+  });
+  // 4 times 16 MiB may lie in the queue, the fifth is too much.
+  for (const expected of [0, 0, 0, 0, 1, 1, 1, 1, 1, 2]) {
+    x.write_(values);
+    await device.settleWrites();
+    expect(waits).toBe(expected);
+  }
+  expect((await x.data())[2 ** 22 - 1]).toBe(3);
 });
 
 test("parameters of many dispatches stay apart across submits", async () => {

@@ -159,13 +159,15 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
     return { missing: match.missing, unexpected: match.unexpected };
   }
 
-  /** As {@link loadStateDict} from an open checkpoint, two tensors in host memory at a time. */
+  /** As {@link loadStateDict} from an open checkpoint, two tensors in host memory at a time and what the device has yet to take of those before. */
   async load(source: Checkpoint, options: LoadOptions = {}): Promise<LoadReport> {
     const file = options.file ?? source.name;
     const slots = new Map(this.namedSlots());
     const match = matchStateDict(file, this.shapes(), source.shapes(), options);
     for await (const [key, entry] of readAhead(source, [...match.matched])) {
-      setSlot(slots.get(key)!, key, entryToFloat32(entry), options.device, file);
+      const slot = slots.get(key)!;
+      setSlot(slot, key, entryToFloat32(entry), options.device, file);
+      await slot.parts[0]!.device.settleWrites();
     }
     this.#fillMissing(slots, match.missing, options.device, options);
     return { missing: match.missing, unexpected: match.unexpected };

@@ -260,7 +260,10 @@ export class TrainingSession {
       const { step, updates } = checkState(file, views);
       // In the file's order, and one buffer for all: fresh memory costs more than the reading.
       const buffer = new Uint8Array(Math.max(...[...file.tensors.values()].map(({ byteLength }) => byteLength)));
-      for (const name of file.tensors.keys()) views.get(name)!.write_(entryToFloat32(await file.read(name, buffer)));
+      for (const name of file.tensors.keys()) {
+        views.get(name)!.write_(entryToFloat32(await file.read(name, buffer)));
+        await this.device.settleWrites();
+      }
       this.group.publish();
       this.step = step;
       this.optimizer.steps = updates;

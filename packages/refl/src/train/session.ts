@@ -190,12 +190,13 @@ export class TrainingSession {
   async #firstBadTensor(): Promise<string> {
     const { entries, slabs } = this.group;
     const firstIn = async (part: "values" | "gradients"): Promise<string | undefined> => {
-      const views = entries.map(({ parameter, slab, offset }) =>
-        this.group.view(slabs[slab]![part], parameter, offset),
-      );
-      const lists = await readTensors(views);
-      for (const view of views) view.dispose();
-      return entries[lists.findIndex((list) => list.some((x) => !Number.isFinite(x)))]?.name;
+      // One by one, as all together may be more than the host's memory.
+      for (const { name, parameter, slab, offset } of entries) {
+        using view = this.group.view(slabs[slab]![part], parameter, offset);
+        const [values] = await readTensors([view]);
+        if (values!.some((x) => !Number.isFinite(x))) return name;
+      }
+      return undefined;
     };
     const weight = await firstIn("values");
     if (weight !== undefined) return `the weight ${weight}`;

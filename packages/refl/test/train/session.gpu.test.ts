@@ -1,7 +1,14 @@
 /** The training session by itself: states that go out and come back bit for bit, states that do not fit, and gradients that are no numbers. */
 import { backward, Parameter } from "@refl/autograd";
-import { bytesSource, openSafetensors, readTensors, type TensorEntry, writeSafetensors } from "@refl/models";
-import { CheckpointError, type Device, DivergedError, randn, type Tensor, tensor } from "@refl/tensor";
+import {
+  bytesSource,
+  memoryFolder,
+  openSafetensors,
+  readTensors,
+  type TensorEntry,
+  writeSafetensors,
+} from "@refl/models";
+import { CheckpointError, type Device, DivergedError, randn, Tensor, tensor } from "@refl/tensor";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { testDevice } from "../../../tensor/test/device.ts";
 import { STATE_FILE, TrainingSession, type TrainingStep } from "../../src/train/session.ts";
@@ -104,6 +111,55 @@ describe("a saved state", () => {
     expect(firstDifference(await read(), start)).toBe(-1);
     await expect(fit.session.load(stateFolder(saved))).rejects.toThrow(CheckpointError);
     for (const t of kept) t.dispose();
+  });
+
+  it("goes out 8 MiB at a time and comes back tensor by tensor", async () => {
+    const shape = [250, 1000];
+    const parameters = Array.from({ length: 20 }, (_, i) => {
+      const name = `layer${i}`;
+      return [name, new Parameter(Tensor.empty(device, shape).fill_(i / 3), name)] as const;
+    });
+    const large = new TrainingSession(device, parameters, { weightDecay: 0, gradientClip: 1, emaDecay: 0.9 });
+    const before = device.memory().inUse;
+    const files = new Map<string, Uint8Array>();
+    const folder = memoryFolder(files);
+    let [pieces, largestPiece, largestRead, onDevice] = [0, 0, 0, 0];
+    const watched = async function* (data: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+      for await (const piece of data) {
+        pieces++;
+        largestPiece = Math.max(largestPiece, piece.byteLength);
+        onDevice = Math.max(onDevice, device.memory().inUse - before);
+        yield piece;
+      }
+    };
+    await large.save({
+      ...folder,
+      write: (path, data) => folder.write(path, watched(data as AsyncIterable<Uint8Array>)),
+    });
+    // Weights, both moments and the average: 20 MB each.
+    expect(files.get(STATE_FILE)!.byteLength).toBeGreaterThan(80e6);
+    expect(pieces).toBe(1 + Math.ceil(80e6 / 2 ** 23));
+    expect(largestPiece).toBe(2 ** 23);
+    expect(onDevice).toBeLessThanOrEqual(2 ** 23);
+    for (const [, parameter] of parameters) parameter.fill_(7);
+    await large.load({
+      ...folder,
+      async open(path) {
+        const source = await folder.open(path);
+        const read: typeof source.read = (offset, length, into) => {
+          largestRead = Math.max(largestRead, length);
+          return source.read(offset, length, into);
+        };
+        return { ...source, read };
+      },
+    });
+    expect(largestRead).toBe(1e6);
+    for (const [i, [, parameter]] of parameters.entries()) {
+      const values = await parameter.data();
+      expect(values.every((x) => x === Math.fround(i / 3))).toBe(true);
+    }
+    large.dispose();
+    for (const [, parameter] of parameters) parameter.dispose();
   });
 
   it("changes nothing when it does not fit", async () => {

@@ -64,11 +64,17 @@ function bitsOf(values: Float32Array): Uint32Array {
   return new Uint32Array(values.buffer, values.byteOffset, values.length);
 }
 
-/** Widens F16 bit patterns to float32. */
-export function f16ToF32(half: Uint16Array): Float32Array {
-  const out = new Float32Array(half.length);
+/** Values from which on a table of all 65,536 patterns is quicker than the arithmetic, making it included. */
+const TABLE_FROM = 2 ** 16;
+let table: Uint32Array | null = null;
+
+/** Widens F16 bit patterns to float32, into `out` if given: an array of as many values. */
+export function f16ToF32(half: Uint16Array, out: Float32Array = new Float32Array(half.length)): Float32Array {
   const bits = bitsOf(out);
-  for (let i = 0; i < half.length; i++) bits[i] = f16BitsToF32Bits(half[i] as number);
+  if (half.length >= TABLE_FROM)
+    table ??= Uint32Array.from({ length: 2 ** 16 }, (_, pattern) => f16BitsToF32Bits(pattern));
+  if (table) for (let i = 0; i < half.length; i++) bits[i] = table[half[i] as number] as number;
+  else for (let i = 0; i < half.length; i++) bits[i] = f16BitsToF32Bits(half[i] as number);
   return out;
 }
 
@@ -80,9 +86,8 @@ export function f32ToF16(values: Float32Array): Uint16Array {
   return out;
 }
 
-/** Widens BF16 bit patterns to float32. */
-export function bf16ToF32(half: Uint16Array): Float32Array {
-  const out = new Float32Array(half.length);
+/** Widens BF16 bit patterns to float32, into `out` if given: an array of as many values. */
+export function bf16ToF32(half: Uint16Array, out: Float32Array = new Float32Array(half.length)): Float32Array {
   const bits = bitsOf(out);
   for (let i = 0; i < half.length; i++) bits[i] = (half[i] as number) << 16;
   return out;

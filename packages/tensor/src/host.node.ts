@@ -6,8 +6,11 @@ import type { Host } from "./host.ts";
 let instance: GPU | undefined;
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 
-/** Timestamps to the nanosecond: in steps of 65 µs, as pages get them, small kernels could not be told apart. */
-const TOGGLES = ["disable-dawn-features=timestamp_quantization"];
+/**
+ * Timestamps to the nanosecond: in steps of 65 µs, as pages get them, small kernels could not be told apart. And no zeros into new buffers before their first use:
+ * nothing counts on them, since buffers are used again, and they took as long as loading the weights that come next.
+ */
+const TOGGLES = ["disable-dawn-features=timestamp_quantization,lazy_clear_resource_on_first_use"];
 
 /** Dawn, created once per process. `features` are further Dawn toggles such as `enable-dawn-features=allow_unsafe_apis`, read at the first call only. */
 export function nodeHost(features: readonly string[] = []): Host {

@@ -10,19 +10,21 @@ function aligned(bytes: Uint8Array, size: number): Uint8Array {
 /**
  * The values of a floating-point entry as float32: F32 as it is (sharing memory where alignment allows), F16 and BF16 widened
  * exactly, F64 rounded.
+ * @param into where widened values may be put if they fit, to spare the memory of a new array; the result is then a view of its beginning
  * @throws DTypeError for integer and boolean entries.
  */
-export function entryToFloat32(entry: TensorEntry): Float32Array {
+export function entryToFloat32(entry: TensorEntry, into?: Float32Array): Float32Array {
   const size = dtypeSize(entry.dtype);
   const { buffer, byteOffset, byteLength } = aligned(entry.bytes, size);
   const length = byteLength / size;
+  const room = into && into.length >= length ? into.subarray(0, length) : undefined;
   switch (entry.dtype) {
     case "F32":
       return new Float32Array(buffer, byteOffset, length);
     case "F16":
-      return f16ToF32(new Uint16Array(buffer, byteOffset, length));
+      return f16ToF32(new Uint16Array(buffer, byteOffset, length), room);
     case "BF16":
-      return bf16ToF32(new Uint16Array(buffer, byteOffset, length));
+      return bf16ToF32(new Uint16Array(buffer, byteOffset, length), room);
     case "F64":
       return Float32Array.from(new Float64Array(buffer, byteOffset, length));
     default:

@@ -1,12 +1,13 @@
 /** The base of all layers and models: weights and children found in fields, PyTorch's state-dict names, scopes around each call. */
 import type { Parameter } from "@refl/autograd";
-import { CheckpointError, type Device, numel, ReflError, type Shape, scope, Tensor } from "@refl/tensor";
+import { CheckpointError, type Device, ReflError, type Shape, scope, Tensor } from "@refl/tensor";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { entryToFloat32, float32Entry } from "../formats/entries.ts";
-import { dtypeSize, type TensorEntry } from "../formats/safetensors.ts";
+import type { TensorEntry } from "../formats/safetensors.ts";
 import { type MatchOptions, matchStateDict } from "../formats/state-dict.ts";
 import { Constant } from "./constant.ts";
 import { readTensors } from "./read.ts";
+import { readAhead } from "./read-ahead.ts";
 import { type Recomputable, recomputed } from "./recompute.ts";
 import { ParameterSlot } from "./slot.ts";
 
@@ -164,9 +165,13 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
     const file = options.file ?? source.name;
     const slots = new Map(this.namedSlots());
     const match = matchStateDict(file, this.shapes(), source.shapes(), options);
-    for await (const [key, entry] of readAhead(source, [...match.matched])) {
+    let widened: Float32Array = new Float32Array(0);
+    for await (const [key, entry] of readAhead(source, match.matched)) {
       const slot = slots.get(key)!;
-      setSlot(slot, key, entryToFloat32(entry), options.device, file);
+      const values = entryToFloat32(entry, widened);
+      // What was widened into fresh memory lends it to those that follow.
+      if (entry.dtype !== "F32" && values.length > widened.length) widened = values;
+      setSlot(slot, key, values, options.device, file);
       await slot.parts[0]!.device.settleWrites();
     }
     this.#fillMissing(slots, match.missing, options.device, options);
@@ -247,34 +252,6 @@ export abstract class Module<Args extends unknown[] = never[], Result = unknown>
       const slot = slots.get(key)!;
       if (!slot.filled && device) slot.initialize(device, options.seed ?? 0, key);
     }
-  }
-}
-
-/**
- * Entries of a checkpoint in the order asked for; an entry's bytes last until the next is asked for. The next one is read while the caller has this one, and
- * two buffers serve for all: fresh memory costs more than the reading.
- */
-async function* readAhead(
-  source: Checkpoint,
-  wanted: readonly (readonly [key: string, stored: string])[],
-): AsyncGenerator<[key: string, entry: TensorEntry]> {
-  const buffers = [new Uint8Array(0), new Uint8Array(0)];
-  const read = (at: number): Promise<TensorEntry> | undefined => {
-    if (at === wanted.length) return undefined;
-    const [, stored] = wanted[at]!;
-    const { dtype, shape } = source.tensors.get(stored)!;
-    const bytes = dtypeSize(dtype) * numel(shape);
-    if (buffers[at % 2]!.length < bytes) buffers[at % 2] = new Uint8Array(bytes);
-    const reading = source.read(stored, buffers[at % 2]);
-    // Its failure is told when its turn comes; a caller that failed before does not ask.
-    reading.catch(() => {});
-    return reading;
-  };
-  let next = read(0);
-  for (const [at, [key]] of wanted.entries()) {
-    const entry = await next!;
-    next = read(at + 1);
-    yield [key, entry];
   }
 }
 

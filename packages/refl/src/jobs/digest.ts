@@ -7,6 +7,9 @@ async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayB
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 }
 
+const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
+
 function joined(parts: readonly ArrayBufferView[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(parts.reduce((sum, v) => sum + v.byteLength, 0));
   let at = 0;
@@ -25,7 +28,12 @@ export async function weightsDigest(model: Pick<Module, "stateDict">): Promise<s
   const weights = [...model.stateDict().values()];
   if (weights.reduce((sum, weight) => sum + 4 * weight.numel, 0) <= WHOLE)
     return hex(await sha256(joined(await readTensors(weights))));
-  const digests: Uint8Array[] = [];
-  for (const weight of weights) digests.push(await sha256(joined(await readTensors([weight]))));
-  return hex(await sha256(joined(digests)));
+  const digests: Promise<Uint8Array>[] = [];
+  for (const weight of weights) {
+    const [values] = await readTensors([weight]);
+    // The one before is digested while the device gives the next.
+    await digests.at(-1);
+    digests.push(sha256(bytesOf(values!)));
+  }
+  return hex(await sha256(joined(await Promise.all(digests))));
 }

@@ -32,6 +32,7 @@ MODULES = {
     "pipelines": ("pipelines",),
     "single_file": ("single_file",),
     "training": ("training_reward", "training_refl"),
+    "training_latents": ("training_refl_latents",),
     "chain": ("chain_tiny_sample", "chain_tiny_epsilon", "chain_tiny_v_prediction"),
 }
 

@@ -13,7 +13,7 @@ import { ROOT } from "./setup.mjs";
 
 const tests = join(ROOT, "packages", "models", "test");
 const folder = join(tests, "golden", "checkpoints");
-const names = ["safetensors", "torch-zip", "torch-legacy", "any", "sharded"];
+const names = ["safetensors", "torch-zip", "torch-legacy", "any", "sharded", "openai-clip", "lora", "ldm"];
 const hangSeconds = 20;
 const memoryLimit = 512 * 2 ** 20;
 

@@ -4,12 +4,18 @@ import {
   bytesSource,
   type Checkpoint,
   dtypeSize,
+  float32Entry,
   memoryFolder,
+  openAIClip,
+  openAIClipConfig,
   openCheckpoint,
   openSafetensors,
   openShardedCheckpoint,
   openTorchLegacy,
   openTorchZip,
+  readLora,
+  splitLdmCheckpoint,
+  writeSafetensors,
 } from "@refl/models";
 import { CheckpointError, DataError } from "@refl/tensor";
 import { mutate, Random } from "./mutate.ts";
@@ -17,6 +23,8 @@ import { mutate, Random } from "./mutate.ts";
 export interface FuzzedReader {
   readonly name: string;
   readonly files: readonly string[];
+  /** Makes its whole files of those, where it does not take them as they are. */
+  readonly seeds?: (files: readonly Uint8Array[]) => Uint8Array[];
   /** Reads damaged bytes whole. */
   readonly read: (bytes: Uint8Array, seeds: readonly Uint8Array[], random: Random) => Promise<void>;
 }
@@ -32,6 +40,21 @@ async function readAll(checkpoint: Checkpoint): Promise<void> {
   }
   await checkpoint.close();
 }
+
+/** Layers that the golden adapters are of; kohya's names have underscores where these have dots. */
+const LORA_PATHS = [
+  "down_blocks.0.attentions.0",
+  "mid_block.attentions.0",
+  "up_blocks.1.attentions.0",
+  "up_blocks.1.attentions.1",
+].flatMap((block) =>
+  ["attn1.to_q", "attn1.to_out.0", "attn2.to_k", "attn2.to_out.0"].map(
+    (name) => `${block}.transformer_blocks.0.${name}`,
+  ),
+);
+
+/** One in so many of Stable Diffusion's names: damage to a header of all would seldom reach the names. */
+const LDM_SHARE = 24;
 
 const INDEX = "model.safetensors.index.json";
 
@@ -81,6 +104,40 @@ export const READERS: readonly FuzzedReader[] = [
       await readAll(await openShardedCheckpoint(memoryFolder(files), INDEX));
     },
   },
+  {
+    name: "openai-clip",
+    files: ["../openai_clip.pt"],
+    read: async (bytes) => {
+      const clip = openAIClip(await openCheckpoint(bytesSource(bytes, "fuzz")));
+      openAIClipConfig(clip);
+      await readAll(clip);
+    },
+  },
+  {
+    name: "lora",
+    files: ["lora_kohya.safetensors", "lora_diffusers.safetensors"],
+    read: async (bytes) => {
+      const file = await openCheckpoint(bytesSource(bytes, "fuzz"));
+      for (const [path, { down, up, alpha }] of await readLora(file, LORA_PATHS)) {
+        if (down.shape[0] !== up.shape[1] || !Number.isFinite(alpha))
+          throw new Error(`${path}: halves that do not fit`);
+      }
+    },
+  },
+  {
+    name: "ldm",
+    files: ["ldm_names.tsv"],
+    seeds: ([table]) => {
+      const rows = new TextDecoder().decode(table).trim().split("\n");
+      const names = rows.map((row) => row.split("\t")[0]!);
+      const kept = names.filter((name, i) => i % LDM_SHARE === 0 || name.includes("time_embed.0.weight"));
+      return [writeSafetensors(kept.map((name) => float32Entry(name, [1, 1, 1, 1], new Float32Array(1))))];
+    },
+    read: async (bytes) => {
+      const { unet, vae, textEncoder } = splitLdmCheckpoint(await openCheckpoint(bytesSource(bytes, "fuzz")));
+      for (const part of [unet, vae, textEncoder]) await readAll(part);
+    },
+  },
 ];
 
 export type Outcome = "read" | "refused";
@@ -105,5 +162,6 @@ export async function runCase(
 
 /** A reader's whole files, from the folder of golden checkpoints. */
 export function seedFiles(reader: FuzzedReader, folder: string): Uint8Array[] {
-  return reader.files.map((file) => new Uint8Array(readFileSync(`${folder}/${file}`)));
+  const files = reader.files.map((file) => new Uint8Array(readFileSync(`${folder}/${file}`)));
+  return reader.seeds?.(files) ?? files;
 }

@@ -258,7 +258,12 @@ export class TextToImagePipeline {
         yield { step: i + 1, steps: timesteps.length, timestep };
       }
       const last = latents;
-      return noGrad(() => scope(() => this.codec.decode(last).alias()));
+      // An autoencoder's buffers have other sizes than the UNet's, so that each would keep the other's free ones beside its own: of Stable Diffusion, gigabytes.
+      const trim = (): void => void (this.codec.model && this.device.trim());
+      trim();
+      const rgb = noGrad(() => scope(() => this.codec.decode(last).alias()));
+      trim();
+      return rgb;
     } finally {
       latents?.dispose();
       states.dispose();

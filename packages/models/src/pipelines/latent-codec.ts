@@ -1,5 +1,5 @@
 /** What stands between pictures and a diffusion model's latents: an autoencoder with weights, or a rearrangement of pixels. */
-import { DataError, type Device, type Tensor } from "@refl/tensor";
+import { DataError, type Device, type DType, type Tensor } from "@refl/tensor";
 import type { ModelFolder } from "../formats/folder.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { AutoencoderKL, autoencoderRename, sampleGaussian } from "../models/autoencoder-kl.ts";
@@ -57,22 +57,28 @@ export class AutoencoderCodec implements LatentCodec {
     return this.model instanceof AutoencoderKL;
   }
 
+  /** What the model computes in; pictures and latents keep theirs. */
+  get #dtype(): DType {
+    return this.model.parameters()[0]!.working.dtype;
+  }
+
   toConfig(): JsonObject {
     return this.model.toConfig();
   }
 
   encode(rgb: Tensor, noise: Tensor | null = null): Tensor {
     const { model } = this;
-    const image = rgb.mul(2).sub(1);
+    const image = rgb.mul(2).sub(1).to(this.#dtype);
     const { scaling_factor: scale } = model.config;
-    if (model instanceof AutoencoderTiny) return model.encode(image).mul(scale);
-    const distribution = model.encode(image);
+    if (model instanceof AutoencoderTiny) return model.encode(image).to(rgb.dtype).mul(scale);
+    const { mean, logvar } = model.encode(image);
+    const distribution = { mean: mean.to(rgb.dtype), logvar: logvar.to(rgb.dtype) };
     return (noise ? sampleGaussian(distribution, noise) : distribution.mean).mul(scale);
   }
 
   decode(latents: Tensor): Tensor {
-    const own = latents.div(this.model.config.scaling_factor);
-    return this.model.decode(own).mul(0.5).add(0.5).clamp(0, 1);
+    const own = latents.div(this.model.config.scaling_factor).to(this.#dtype);
+    return this.model.decode(own).to(latents.dtype).mul(0.5).add(0.5).clamp(0, 1);
   }
 
   dispose(): void {

@@ -31,7 +31,7 @@ from .training import LENGTH, ROUNDING, WORDS, caption, fill, reward_options, to
 PROMPTS = 16
 REFL = {
     "seed": 8,
-    "steps": 24,
+    "steps": 20,
     "batchSize": 2,
     "accumulation": 3,
     "size": [16, 24],

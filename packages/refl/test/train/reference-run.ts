@@ -1,11 +1,16 @@
-/** What `reference/golden/training.py` trains, on the product's own trainers: data that follow from their number, models with seeded weights, options of the golden files. */
+/** What `reference/golden/training.py` and `training_latents.py` train, on the product's own trainers: data that follow from their number, models with seeded weights, options of the golden files. */
 import { readFileSync } from "node:fs";
 import {
+  AutoencoderCodec,
+  AutoencoderKL,
   BlipRewardModel,
   CLIPTextModel,
+  CLIPTokenizer,
+  clipVocabulary,
   DDPMScheduler,
   fillSeeded,
   PixelCodec,
+  PNDMScheduler,
   TextToImagePipeline,
   UNet2DConditionModel,
   WordTokenizer,
@@ -48,12 +53,45 @@ type ReflSettings = Pick<
     readonly timestepShift: number;
   };
 
-function open<Options>(name: string): GoldenRun<Options> {
+type LatentSettings = Pick<
+  ReflOptions,
+  "seed" | "steps" | "batchSize" | "accumulation" | "lambda" | "window" | "samplerSteps" | "lr" | "lrSchedule"
+> &
+  Pick<ReflOptions, "warmupSteps" | "betas" | "epsilon" | "weightDecay" | "gradientClip" | "emaDecay"> & {
+    /** Height and width of the pictures in pixels. */
+    readonly size: readonly [number, number];
+  };
+
+/** A tensor of the reference: its norm, its largest entry by amount, and entries spread evenly. */
+interface TensorFigures {
+  readonly norm: number;
+  readonly largest: number;
+  readonly entries: readonly number[];
+}
+
+interface GoldenLatents extends Omit<GoldenRun<LatentSettings>, "size" | "colours" | "patterns"> {
+  readonly prompts: readonly string[];
+  readonly merges: readonly string[];
+  readonly vae: object;
+  /** The first of CLIP's ids of each prompt. */
+  readonly clipIds: readonly (readonly number[])[];
+  /** The first steps of a run whose scheduler has no offset. */
+  readonly curvesWithoutOffset: GoldenRun<unknown>["curves"];
+  /** Losses and mean rewards of the first step's batches. */
+  readonly firstStep: { readonly loss: readonly number[]; readonly reward: readonly number[] };
+  /** Of the first step, before clipping. */
+  readonly gradients: Readonly<Record<string, TensorFigures>>;
+  /** The moving average at the end, less the start. */
+  readonly moved: Readonly<Record<string, TensorFigures>>;
+}
+
+function open<Golden>(name: string): Golden {
   return JSON.parse(readFileSync(new URL(`../golden/${name}.json`, import.meta.url), "utf8"));
 }
 
-export const goldenReward = open<RewardSettings>("training_reward");
-export const goldenRefl = open<ReflSettings>("training_refl");
+export const goldenReward = open<GoldenRun<RewardSettings>>("training_reward");
+export const goldenRefl = open<GoldenRun<ReflSettings>>("training_refl");
+export const goldenLatents = open<GoldenLatents>("training_refl_latents");
 
 const { size: SIZE, colours, patterns } = goldenReward;
 
@@ -97,9 +135,14 @@ function ranking(number: number): RankedPictures {
   };
 }
 
+const TUNING = streamOf("tuning prompt");
+
 const tokenizer = WordTokenizer.fromWords(goldenReward.words, { maxLength: goldenReward.maxLength });
 
-function scorerOf(device: Device, { reward, maxLength }: GoldenRun<unknown>): ImageReward {
+function scorerOf(
+  device: Device,
+  { reward, maxLength }: Pick<GoldenRun<unknown>, "reward" | "maxLength">,
+): ImageReward {
   const { vision, text, embed_dim, head, mean, std } = reward;
   const config = { vision, text, embed_dim, head, mean, std, head_dropout: [0, 0, 0], max_length: maxLength };
   return new ImageReward(device, fillSeeded(new BlipRewardModel(config), device, { prefix: "reward." }), tokenizer);
@@ -128,7 +171,6 @@ export function reflRun(device: Device, over: Partial<ReflOptions> = {}) {
   });
   const numbers = Array.from({ length: 16 }, (_, i) => i);
   const pictures = numbers.map((i): Example => ({ rgb: picture(caption(i), i), caption: caption(i) }));
-  const TUNING = streamOf("tuning prompt");
   const run = trainRefl({
     ...settings,
     pipeline,
@@ -147,4 +189,48 @@ export function reflRun(device: Device, over: Partial<ReflOptions> = {}) {
     scorer.dispose();
   };
   return { run: run as Run<unknown>, dispose };
+}
+
+/** The golden models on latents, with some fields of the scheduler's file other than its own. The caller disposes of them. */
+export function latentModels(device: Device, scheduler: object = {}) {
+  const { merges, text_encoder, unet, vae } = goldenLatents;
+  const pipeline = new TextToImagePipeline(device, {
+    tokenizer: new CLIPTokenizer({ vocab: clipVocabulary(merges), merges }),
+    textEncoder: fillSeeded(new CLIPTextModel(text_encoder), device, { prefix: "text_encoder." }),
+    unet: fillSeeded(new UNet2DConditionModel(unet), device, { prefix: "unet." }),
+    scheduler: new PNDMScheduler({ ...goldenLatents.scheduler, ...scheduler }),
+    codec: new AutoencoderCodec(fillSeeded(new AutoencoderKL(vae), device, { prefix: "vae." })),
+  });
+  const scorer = scorerOf(device, goldenLatents);
+  const dispose = (): void => {
+    pipeline.dispose();
+    scorer.dispose();
+  };
+  return { pipeline, scorer, dispose };
+}
+
+/** Prompt `index` of the golden tuning on latents. */
+export const latentPrompt = (seed: number, index: number): string =>
+  goldenLatents.prompts[intAt(seed, TUNING, index, goldenLatents.prompts.length)]!;
+
+/** The golden tuning of models on latents, without a pre-training loss, with some options other than its own. */
+export function latentRun(
+  { pipeline, scorer }: Pick<ReturnType<typeof latentModels>, "pipeline" | "scorer">,
+  over: Partial<ReflOptions> = {},
+): Run<unknown> {
+  return trainRefl({
+    ...goldenLatents.training,
+    pipeline,
+    scorer,
+    prompt: latentPrompt,
+    examples: null,
+    objective: { timestepShift: 1, weighting: { kind: "uniform" } },
+    pretrainingBatchSize: 0,
+    pretrainingWeight: 0,
+    rewardNoise: 0,
+    lora: null,
+    stage: "refl",
+    validation: null,
+    ...over,
+  });
 }

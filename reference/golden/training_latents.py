@@ -56,6 +56,13 @@ REWARD_SCALE = (0.1, 0.5)
 SCHEDULER = {"_class_name": "PNDMScheduler", "num_train_timesteps": 1000, "prediction_type": "epsilon", "clip_sample": False, **PNDM}
 
 
+def check_origin():
+    """What the run is to be held to must come from the libraries themselves."""
+    for kind, library in ((DDPMScheduler, "diffusers"), (EMAModel, "diffusers"), (Accelerator, "accelerate"), (Resize, "torchvision")):
+        if not kind.__module__.startswith(f"{library}."):
+            raise TypeError(f"{kind.__name__} is of {kind.__module__}, not of {library}")
+
+
 def clip_ids():
     """CLIP's ids (16, 77) of all prompts. To be called before ImageReward's code brings its older transformers."""
     with tempfile.TemporaryDirectory() as place:
@@ -205,6 +212,7 @@ def compare(name, exact, rounded):
 
 
 def refl_latents():
+    check_origin()
     ids = clip_ids()
     schedules = {"offset": (SCHEDULER, REFL["steps"]), "noOffset": ({**SCHEDULER, "steps_offset": 0}, NO_OFFSET_STEPS)}
     runs = {}

@@ -8,6 +8,7 @@ import { shapes16 } from "../../src/data/shapes16.ts";
 import { newPipeline } from "../../src/models.ts";
 import type { ImageReward } from "../../src/scorers/image-reward.ts";
 import { gradedData, gradedPictures } from "../../src/train/graded.ts";
+import { goldenLatents, latentModels } from "./reference-run.ts";
 import { tinyReward } from "./tiny.ts";
 
 const PROMPTS = ["a big red circle on a blue background", "small green square, white background"];
@@ -18,10 +19,12 @@ const GRADED = 4;
 let device: Device;
 let pipeline: TextToImagePipeline;
 let scorer: ImageReward;
+let prompts: readonly string[];
 beforeAll(async () => {
   device = await testDevice();
 });
 beforeEach(() => {
+  prompts = PROMPTS;
   // Pictures of 16 x 16 are scored at 12 x 12: the anti-aliased resize has work to do.
   scorer = tinyReward(device, { imageSize: 12, textScale: 0.15 });
   scorer.model.requiresGrad(false);
@@ -51,9 +54,18 @@ function open(prediction: "epsilon" | "sample" | "v_prediction"): Map<string, Pa
   return weights;
 }
 
+/** The same chain by way of an autoencoder's latents. */
+function openLatents(): Map<string, Parameter> {
+  scorer.model.dispose();
+  ({ pipeline, scorer } = latentModels(device));
+  for (const frozen of [pipeline.textEncoder, pipeline.codec.model!, scorer.model]) frozen.requiresGrad(false);
+  prompts = goldenLatents.prompts.slice(2, 4);
+  return pipeline.unet.namedParameters();
+}
+
 const picturesAt = (graded: number): Tensor =>
-  gradedPictures(pipeline, toDevice(device, gradedData(pipeline, PROMPTS, SEED, 0, STEPS, graded)), STEPS, graded);
-const rewardsOf = (pictures: Tensor): Tensor => scorer.scoreTensor(PROMPTS, pictures);
+  gradedPictures(pipeline, toDevice(device, gradedData(pipeline, prompts, SEED, 0, STEPS, graded)), STEPS, graded);
+const rewardsOf = (pictures: Tensor): Tensor => scorer.scoreTensor(prompts, pictures);
 /** ReFL's loss with λ = 1. */
 const lossOf = (pictures: Tensor): Tensor => rewardsOf(pictures).neg().add(2).relu().mean();
 
@@ -172,6 +184,31 @@ describe("the reward's gradient in the UNet's weights", () => {
       }
       for (const t of held) t.dispose();
       expect(Math.max(...errors)).toBeLessThan(1e-2);
+    },
+  );
+});
+
+describe("the reward's gradient by way of an autoencoder's latents", () => {
+  it.each(["conv_in", "down_blocks", "mid_block", "up_blocks", "conv_out"])(
+    "equals differences in %s",
+    async (part) => {
+      const weights = openLatents();
+      const { gradients: analytic, pictures } = await gradients(weights);
+      const saturated = pictures.filter((x) => x === 0 || x === 1).length / pictures.length;
+      expect(saturated).toBeGreaterThan(0.02);
+      expect(saturated).toBeLessThan(0.3);
+      const keys = [...weights.keys()].filter((key) => key.startsWith(`${part}.`));
+      const norm = Math.hypot(...keys.map((key) => Math.hypot(...analytic.get(key)!)));
+      const held = holdEarlierAnswers();
+      // Along the part's own gradient the slope is its norm. The step changes the loss by a thousand times its rounding.
+      const direction = keys.map((key) => analytic.get(key)!.map((x) => x / norm));
+      const difference = await centralDifference(
+        keys.map((key) => weights.get(key)!),
+        direction,
+        1e-3 / norm,
+      );
+      for (const t of held) t.dispose();
+      expect(Math.abs(difference / norm - 1)).toBeLessThan(1e-2);
     },
   );
 });

@@ -71,12 +71,12 @@ const CASES: Readonly<Record<string, Case>> = {
   "AutoencoderKL, decoding": modelCase(
     kl,
     (on) => ({ latents: drawn(on, 0, 1, 4, 4, 4) }),
-    (model, { latents }) => model.decode(latents!),
+    (model, { latents }) => model.decode(latents!.to(model.decoder.conv_in.weight.value.dtype)).to("f32"),
   ),
   "AutoencoderKL, encoding": modelCase(
     kl,
     (on) => ({ image: drawn(on, 0, 1, 3, 16, 16) }),
-    (model, { image }) => model.encode(image!).mean,
+    (model, { image }) => model.encode(image!.to(model.encoder.conv_in.weight.value.dtype)).mean.to("f32"),
   ),
   AutoencoderTiny: modelCase(
     () => new AutoencoderTiny(goldenConfig("autoencoder_tiny_tiny")["model"]),
@@ -163,15 +163,18 @@ describe.each(Object.keys(CASES))("%s", (name) => {
   });
 });
 
-test.each(["UNet2DConditionModel", "ImageReward"])("%s frozen and in f16", async (name) => {
-  const item = CASES[name]!;
-  const model = fillSeeded(item.make(), device).requiresGrad(false);
-  model.computeFrozen("f16");
-  const plain = await results(device, item, model);
-  expect(await results(device, item, model.enableGradientCheckpointing())).toEqual(plain);
-  expect(Object.keys(plain)).toHaveLength(name === "ImageReward" ? 2 : 3);
-  model.dispose();
-});
+test.each(["UNet2DConditionModel", "AutoencoderKL, decoding", "AutoencoderKL, encoding", "ImageReward"])(
+  "%s frozen and in f16",
+  async (name) => {
+    const item = CASES[name]!;
+    const model = fillSeeded(item.make(), device).requiresGrad(false);
+    model.computeFrozen("f16");
+    const plain = await results(device, item, model);
+    expect(await results(device, item, model.enableGradientCheckpointing())).toEqual(plain);
+    expect(Object.keys(plain)).toHaveLength(name === "UNet2DConditionModel" ? 3 : 2);
+    model.dispose();
+  },
+);
 
 describe("AutoencoderKL, decoding 3 pictures", () => {
   const pictures = modelCase(

@@ -92,10 +92,11 @@ interface TrainOptions {
 
 /** Runs a tuning to its end; `over` are options other than the golden ones. */
 async function train(over: Partial<ReflOptions> = {}, options: TrainOptions = {}): Promise<Trained> {
-  const models = latentModels(device, options.scheduler);
+  const { scheduler, gradientCheckpointing = false } = options;
+  const models = latentModels(device, scheduler);
   try {
     const { unet, codec } = models.pipeline;
-    for (const model of [unet, codec.model]) model?.enableGradientCheckpointing(options.gradientCheckpointing);
+    for (const model of [unet, codec.model]) model?.enableGradientCheckpointing(gradientCheckpointing);
     const weights = unet.namedParameters();
     const start = await readTensors([...weights.values()]);
     const { events } = await finish(latentRun(models, over));

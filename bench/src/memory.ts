@@ -79,7 +79,7 @@ export async function unetStepFact(device: Device): Promise<Fact> {
   const others = device.memory().inUse;
   const task = taskNamed("emoji32");
   const pipeline = newPipeline(task, device, 1);
-  const batch = { ...exampleBatch(taskExamples(task), 0, 0, PICTURES), first: 0 };
+  const batch = { ...(await exampleBatch(taskExamples(task), 0, 0, PICTURES)), first: 0 };
   const data = denoisingData(pipeline, batch, 0, { timestepShift: 3, weighting: { kind: "inverse-variance" } });
   const { unet, textEncoder } = pipeline;
   const parameters = [unet, textEncoder].flatMap((model, i) =>

@@ -130,8 +130,8 @@ class AdamBase {
     return { control: this.#control };
   }
 
-  zeroGrad(): void {
-    this.group.zeroGrad();
+  zeroGrad(setToNone = true): void {
+    this.group.zeroGrad(setToNone);
   }
 
   /** The moments by parameter name, as views: `exp_avg.<name>` and `exp_avg_sq.<name>`. The caller disposes of the views. */

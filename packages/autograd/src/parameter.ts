@@ -182,9 +182,13 @@ export class ParameterGroup {
     });
   }
 
-  zeroGrad(): void {
+  /**
+   * Sets all gradients to zero. With `setToNone` (default, as PyTorch's) parameters then have none, and the next backward writes its own; without it backward adds
+   * to the zeros, as a captured one that is replayed for several batches must.
+   */
+  zeroGrad(setToNone = true): void {
     for (const { gradients } of this.slabs) gradients.fill_(0);
-    for (const leaf of this.#leaves) leaf.grad = null;
+    for (const leaf of this.#leaves) leaf.grad = setToNone ? null : leaf.sink;
   }
 
   /** Gives the gradients' memory and that of f16 copies back; the parameters stay where they are and can be packed again. */

@@ -7,6 +7,7 @@ import {
   rewardFromBlip,
   shapes16,
   taskModels,
+  taskSubject,
   tasteNamed,
   trainReflConfig,
   tuneArm,
@@ -53,9 +54,8 @@ async function tryModels(device: Device, url: string, check: Check): Promise<num
     const values = { task: "shapes16", reward: "given", steps: 1, batchSize: 2, pretrainingBatchSize: 2, lr: 1e-4 };
     const short = { samplerSteps: 3, window: 2, earlyStop: null, control: false };
     const config = resolveConfig(trainReflConfig, [plainSource({ ...values, ...short }, "smoke")]);
-    const run = tuneArm({
-      ...{ arm: "refl", task: shapes16, taste: tasteNamed("judge", shapes16), config, pipeline, scorer },
-    });
+    const subject = taskSubject(shapes16, tasteNamed("judge", shapes16), config.seed);
+    const run = tuneArm({ arm: "refl", subject, config, pipeline, scorer });
     let metrics: Readonly<Record<string, number>> = {};
     for await (const event of run) if (event.type === "step") metrics = event.metrics;
     const { reward = Number.NaN, pretrainingLoss = Number.NaN, gradNorm = Number.NaN } = metrics;

@@ -1,8 +1,6 @@
 /** `refl train base|reward|refl`: each trains in a run folder of its own. */
 import {
   dryRun,
-  type ExampleSource,
-  listExamples,
   runTrainBase,
   runTrainRefl,
   runTrainReward,
@@ -14,22 +12,15 @@ import {
   trainReflConfig,
   trainRewardConfig,
 } from "@refl/refl";
-import { partsOfFolder, readPictures, readRankings } from "@refl/refl/node";
+import { folderExamples, readPromptFile, readRankings } from "@refl/refl/node";
 import type { Command } from "commander";
 import { addConfigOptions, type ConfigFlags, readConfig } from "../config-options.ts";
 import { type CommandContext, drive } from "../drive.ts";
 import { jobContext, onDevice, type ResumedRun, recordedJob, withResult } from "../job.ts";
 import type { CommandSlot } from "../program.ts";
 
-/** The training part of a folder of own pictures, brought to a task's size; `undefined` without a folder. */
-async function ownExamples(folder: string | undefined, task: string): Promise<ExampleSource | undefined> {
-  if (folder === undefined) return undefined;
-  const { size } = taskNamed(task);
-  const pictures = [];
-  for (const part of await partsOfFolder(folder))
-    if (part.name === "train") for await (const picture of readPictures(part, size)) pictures.push(picture);
-  return listExamples(folder, size, pictures);
-}
+/** The training part of a folder of own pictures, brought to a size when it is known; `undefined` without a folder. */
+const ownExamples = (folder: string | undefined) => (folder === undefined ? undefined : folderExamples(folder));
 
 /** The run that `--resume` names; its checkpoints count the steps of `stage`. */
 const resumedRun = ({ resume }: ConfigFlags, stage: StageName): ResumedRun | undefined =>
@@ -55,7 +46,7 @@ function addBase(parent: Command, act: CommandSlot["act"]): void {
   command.action(() =>
     act(async (context) => {
       const config = await readConfig(trainBaseConfig, flags);
-      const examples = await ownExamples(config.data, config.task);
+      const examples = (await ownExamples(config.data))?.(taskNamed(config.task).size);
       if (isDryRun()) return tellDryRun(context, { kind: "base", config, ...(examples ? { examples } : {}) });
       await drive(context, (signal) =>
         recordedJob(config, resumedRun(flags, "base"), signal, (job, { resumed }) =>
@@ -96,11 +87,13 @@ function addRefl(parent: Command, act: CommandSlot["act"]): void {
     act(async (context) => {
       const config = await readConfig(trainReflConfig, flags);
       tasteNamed(config.taste, taskNamed(config.task));
-      const examples = await ownExamples(config.data, config.task);
-      if (isDryRun()) return tellDryRun(context, { kind: "refl", config, ...(examples ? { examples } : {}) });
+      const examples = await ownExamples(config.data);
+      const prompts = config.prompts === undefined ? undefined : await readPromptFile(config.prompts);
+      const options = { ...(examples ? { examples } : {}), ...(prompts ? { prompts } : {}) };
+      if (isDryRun()) return tellDryRun(context, { kind: "refl", config, options });
       await drive(context, (signal) =>
         recordedJob(config, resumedRun(flags, "refl"), signal, (job, { resumed }) =>
-          runTrainRefl(config, job, { resume: resumed, ...(examples ? { examples } : {}) }),
+          runTrainRefl(config, job, { ...options, resume: resumed }),
         ),
       );
       return undefined;

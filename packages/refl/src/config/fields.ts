@@ -129,20 +129,22 @@ export const tuneEntry = {
   ),
 };
 
-/** Exponential moving average of the weights. */
+/** Exponential moving average of the weights; null trains without one. */
 export const emaEntry = (decay: number) => ({
   ema: v.optional(
-    v.strictObject({
-      decay: v.optional(
-        v.pipe(
-          v.number(),
-          v.minValue(0),
-          v.ltValue(1),
-          v.description("Largest decay of the moving average of the weights; it warms up as (1 + s) / (10 + s)"),
+    v.nullable(
+      v.strictObject({
+        decay: v.optional(
+          v.pipe(
+            v.number(),
+            v.minValue(0),
+            v.ltValue(1),
+            v.description("Largest decay of the moving average of the weights; it warms up as (1 + s) / (10 + s)"),
+          ),
+          decay,
         ),
-        decay,
-      ),
-    }),
+      }),
+    ),
     {},
   ),
 });

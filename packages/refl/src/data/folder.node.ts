@@ -2,6 +2,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { DataError } from "@refl/tensor";
+import { type Example, type ExampleSource, readExamples } from "../train/examples.ts";
 import { type CaptionEntry, parseCaptions } from "./captions.ts";
 import { type Comparison, parseComparisons } from "./comparisons.ts";
 import { readImage } from "./image.node.ts";
@@ -85,4 +86,33 @@ export async function readComparisons(part: FolderPart): Promise<Comparison[]> {
     part.comparisonFiles.map(async (file) => parseComparisons(file, await readFile(file, "utf8"))),
   );
   return lists.flat();
+}
+
+/** Bytes of pictures that are kept once they were read. */
+const KEPT_BYTES = 2 ** 28;
+
+/**
+ * The training pictures of a folder as examples of any size: captions are read now, pictures when they are drawn, and the last 256 MiB of them are kept.
+ * DataError when there is no such folder or no caption file, for a broken record, and later for a picture that cannot be read.
+ */
+export async function folderExamples(folder: string): Promise<(size: number) => ExampleSource> {
+  const part = (await partsOfFolder(folder)).find(({ name }) => name === "train");
+  const entries = part ? await readCaptions(part) : [];
+  return (size) => {
+    const kept = new Map<number, Promise<Example>>();
+    const most = Math.max(1, Math.floor(KEPT_BYTES / (3 * size * size)));
+    const read = async (index: number): Promise<Example> => {
+      const { fileName, text } = entries[index]!;
+      return { rgb: fitSquare(await readImage(join(part!.path, fileName)), size), caption: text };
+    };
+    const captions = entries.map(({ text }) => text);
+    return readExamples(folder, size, captions, (index) => {
+      const picture = kept.get(index) ?? read(index);
+      // Moved to the end: the one longest unused goes first.
+      kept.delete(index);
+      kept.set(index, picture);
+      if (kept.size > most) kept.delete(kept.keys().next().value!);
+      return picture;
+    });
+  };
 }

@@ -5,6 +5,7 @@ import { DataError } from "@refl/tensor";
 import { type Comparison, parseComparisons } from "../data/comparisons.ts";
 import { decodePixels } from "../data/image.node.ts";
 import { lineOfField, parseJsonRecords } from "../data/json-lines.ts";
+import { parsePrompts } from "../data/prompts.ts";
 import { type PromptScores, parseScores } from "../data/scores-file.ts";
 import type { ModelPictures } from "../jobs/evaluate-models.ts";
 import type { RankedFiles } from "../jobs/evaluate-rankings.ts";
@@ -23,6 +24,9 @@ export async function readRankedFiles(
 
 /** Scores of a file. Throws `DataError` naming file and line, `StorageError`. */
 export const readScores = async (file: string): Promise<PromptScores[]> => parseScores(file, await readText(file));
+
+/** The prompts of a file. Throws `DataError` naming file and line, `StorageError`. */
+export const readPromptFile = async (file: string): Promise<string[]> => parsePrompts(file, await readText(file));
 
 /** Prompts by id, from records of `id` and `prompt`. Throws `DataError` naming file and line. */
 async function readPrompts(file: string): Promise<ReadonlyMap<string, string>> {

@@ -12,6 +12,7 @@ import type { JobContext } from "./context.ts";
 import { trainingGrids } from "./grids.ts";
 import { withSampler } from "./sampler.ts";
 import { inStage } from "./stage.ts";
+import { taskGridPrompts } from "./subject.ts";
 import { unknownWords } from "./words.ts";
 
 /** The loss that a base config asks for. */
@@ -49,12 +50,12 @@ export async function* runTrainBase(
     const result = yield* inStage("base", `${config.steps} steps of ${config.batchSize} pictures`, {}, device, () =>
       trainBase({
         ...config,
-        emaDecay: config.ema.decay,
+        emaDecay: config.ema?.decay ?? null,
         pipeline,
         objective: objectiveOf(config),
         examples: options.examples ?? taskExamples(task),
         ...resumed,
-        samples: trainingGrids(task, pipeline, config),
+        samples: trainingGrids(taskGridPrompts(task), pipeline, config),
         ...(sink ? { save: savesIn(sink, config.saveEvery, (folder) => pipeline.save(folder)) } : {}),
         ...(observer ? { observer } : {}),
         ...(signal ? { signal } : {}),

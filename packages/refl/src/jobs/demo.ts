@@ -34,6 +34,7 @@ import { drawAndRank, foundPrompts, rankFound } from "./ranking.ts";
 import { tuneArm } from "./refl.ts";
 import { loadPipeline } from "./sampler.ts";
 import { inStage, type StageSeconds } from "./stage.ts";
+import { taskSubject } from "./subject.ts";
 
 /** Rankings of further prompts that neither train the reward model nor choose its checkpoint: its held-out accuracy is theirs. */
 const HELD_OUT = 30;
@@ -85,7 +86,7 @@ async function* runLoop(config: DemoConfig, context: JobContext, made: Models): 
   const reward = yield* inStage("reward", `reward model on ${ranked.training.length} rankings`, seconds, device, () =>
     trainRewardModel({
       ...config.reward,
-      emaDecay: config.reward.ema.decay,
+      emaDecay: config.reward.ema?.decay ?? null,
       ...ranked,
       scorer,
       size: task.size,
@@ -100,6 +101,7 @@ async function* runLoop(config: DemoConfig, context: JobContext, made: Models): 
   signal?.throwIfAborted();
   const sampling = { seed: config.seed, samplerSteps: config.samplerSteps, guidance: config.guidance };
   const arms: Partial<Record<"control" | "refl", { pipeline: TextToImagePipeline; result: ReflResult }>> = {};
+  const subject = taskSubject(task, taste, config.seed);
   for (const arm of ["refl", "control"] as const) {
     const pipeline = await loadPipeline(models.base, device, config.sampler);
     made.push(pipeline);
@@ -107,8 +109,7 @@ async function* runLoop(config: DemoConfig, context: JobContext, made: Models): 
     const result = yield* inStage(arm, message, seconds, device, () =>
       tuneArm({
         arm,
-        task,
-        taste,
+        subject,
         config: { ...config.refl, ...sampling },
         pipeline,
         scorer,

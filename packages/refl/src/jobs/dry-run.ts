@@ -17,7 +17,7 @@ import type { JobContext } from "./context.ts";
 import { KernelTimer } from "./kernel-timer.ts";
 import { drawAndRank } from "./ranking.ts";
 import { measureRates, type Rates } from "./rates.ts";
-import { runTrainRefl } from "./refl.ts";
+import { runTrainRefl, type TrainReflOptions } from "./refl.ts";
 import { runTrainReward } from "./reward.ts";
 import { loadPipeline } from "./sampler.ts";
 
@@ -25,7 +25,7 @@ import { loadPipeline } from "./sampler.ts";
 export type Training =
   | { readonly kind: "base"; readonly config: TrainBaseConfig; readonly examples?: ExampleSource }
   | { readonly kind: "reward"; readonly config: TrainRewardConfig; readonly rankings?: readonly RankedPictures[] }
-  | { readonly kind: "refl"; readonly config: TrainReflConfig; readonly examples?: ExampleSource };
+  | { readonly kind: "refl"; readonly config: TrainReflConfig; readonly options?: Omit<TrainReflOptions, "resume"> };
 
 /** Weights of a model, in elements. */
 export interface ModelWeights {
@@ -162,8 +162,8 @@ class Watch implements TrainingObserver {
     if (event.type === "stage" && event.stage !== "compile") this.#stage = event.stage;
     if (event.type !== "step" || !this.#steps.steps) return;
     const before = this.#stages.get(event.stage) ?? { steps: 0, work: NO_WORK };
-    const { steps, work } = this.#steps;
-    this.#stages.set(event.stage, { steps: before.steps + steps, work: addWork(before.work, work) });
+    const { work } = this.#steps;
+    this.#stages.set(event.stage, { steps: before.steps + 1, work: addWork(before.work, work) });
     this.#steps = { steps: 0, work: NO_WORK };
   }
 
@@ -280,13 +280,13 @@ function rehearsal(training: Training, context: JobContext): { run: Run<unknown>
     };
   }
   if (training.kind === "refl") {
-    const { config, examples } = training;
+    const { config, options } = training;
     const steps = Math.min(config.steps, STEPS);
     const earlyStop = config.earlyStop && { ...config.earlyStop, everySteps: steps };
     const looks = config.earlyStop ? 1 + Math.ceil(config.steps / config.earlyStop.everySteps) : 0;
     const grids = 1 + Math.ceil(config.steps / config.sampleEvery);
     return {
-      run: runTrainRefl({ ...config, steps, earlyStop, sampleEvery: steps }, context, examples ? { examples } : {}),
+      run: runTrainRefl({ ...config, steps, earlyStop, sampleEvery: steps }, context, options),
       schedule: { dry: earlyStop ? 4 : 2, run: looks + grids, steps: config.steps },
     };
   }

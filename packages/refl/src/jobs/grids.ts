@@ -1,30 +1,34 @@
 /** Sample grids: fixed prompts and fixed seeds, so that picture k is the same wish in every grid of a run. */
 import type { TextToImagePipeline } from "@refl/models";
 import { planesToBytes } from "../data/pixels.ts";
-import { trainPrompts } from "../data/splits/train.ts";
-import type { PictureTask } from "../data/task.ts";
 import type { SampleGrid } from "../events.ts";
 import { layoutGrid, type RgbImage } from "../io/grid.ts";
+import { picturesAtOnce } from "./batch.ts";
 
 /** Picture `index` of a batch [N, 3, size, size] in 0..1 as bytes. */
 export function imageAt(rgb: Float32Array, index: number, size: number): RgbImage {
-  return { width: size, height: size, rgb: planesToBytes(rgb, size * size, index * 3 * size * size) };
+  return pictureAt(rgb, index, size, size);
 }
 
-/** Prompts of the grids. */
-const GRID = 16;
+function pictureAt(rgb: Float32Array, index: number, height: number, width: number): RgbImage {
+  return { width, height, rgb: planesToBytes(rgb, height * width, index * 3 * height * width) };
+}
 
-/** Grids every `every` steps of a training; in each, picture k is the same training prompt from the same seed. */
+/** How grids are drawn. */
+export interface GridOptions {
+  readonly samplerSteps: number;
+  readonly guidance: number;
+  /** Height and width in pixels. Default those of the model. */
+  readonly size?: readonly [height: number, width: number];
+}
+
+/** Grids every `sampleEvery` steps of a training; in each, picture k is the same prompt from the same seed. */
 export function trainingGrids(
-  task: PictureTask,
+  prompts: readonly string[],
   pipeline: TextToImagePipeline,
-  config: { readonly sampleEvery: number; readonly samplerSteps: number; readonly guidance: number },
+  options: GridOptions & { readonly sampleEvery: number },
 ): { readonly every: number; readonly draw: () => Promise<SampleGrid> } {
-  const prompts = trainPrompts(task, GRID, 1).map((p) => p.text);
-  return {
-    every: config.sampleEvery,
-    draw: () => sampleGrid(pipeline, prompts, 1, config.samplerSteps, config.guidance),
-  };
+  return { every: options.sampleEvery, draw: () => sampleGrid(pipeline, prompts, 1, options) };
 }
 
 /** Draws the grid of `prompts`; picture k has seed `seed` and index k. */
@@ -32,13 +36,18 @@ export async function sampleGrid(
   pipeline: TextToImagePipeline,
   prompts: readonly string[],
   seed: number,
-  samplerSteps: number,
-  guidance: number,
+  { samplerSteps, guidance, size = pipeline.defaultSize }: GridOptions,
 ): Promise<SampleGrid> {
-  const drawn = await pipeline.generate({ prompts, seeds: seed, steps: samplerSteps, guidanceScale: guidance });
-  const rgb = (await drawn.data()) as Float32Array;
-  const size = drawn.shape[2]!;
-  drawn.dispose();
-  const images = prompts.map((_, i) => imageAt(rgb, i, size));
-  return layoutGrid(images, { scale: Math.max(1, Math.floor(96 / size)), captions: prompts });
+  const [height, width] = size;
+  const images: RgbImage[] = [];
+  const most = picturesAtOnce(size);
+  for (let first = 0; first < prompts.length; first += most) {
+    const part = prompts.slice(first, first + most);
+    const seeds = part.map((_, i) => ({ seed, index: first + i }));
+    const drawn = await pipeline.generate({ prompts: part, seeds, steps: samplerSteps, guidanceScale: guidance, size });
+    const rgb = (await drawn.data()) as Float32Array;
+    drawn.dispose();
+    images.push(...part.map((_, i) => pictureAt(rgb, i, height, width)));
+  }
+  return layoutGrid(images, { scale: Math.max(1, Math.floor(96 / height)), captions: prompts });
 }

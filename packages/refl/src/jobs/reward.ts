@@ -88,7 +88,7 @@ export async function* runTrainReward(
     const result = yield* inStage("reward", `${training.length} rankings`, seconds, device, () =>
       trainRewardModel({
         ...config,
-        emaDecay: config.ema.decay,
+        emaDecay: config.ema?.decay ?? null,
         scorer,
         training,
         validation,

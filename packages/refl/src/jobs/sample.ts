@@ -16,6 +16,7 @@ import type { Run } from "../events.ts";
 import { layoutGrid, type RgbImage } from "../io/grid.ts";
 import type { SampleRecord } from "../io/parameters.ts";
 import { openPlace } from "../scorers/open.ts";
+import { picturesAtOnce } from "./batch.ts";
 import type { JobContext } from "./context.ts";
 import { weightsDigest } from "./digest.ts";
 import { openModel } from "./open-model.ts";
@@ -27,10 +28,6 @@ export interface DrawnPicture {
   readonly image: RgbImage;
   readonly record: SampleRecord;
 }
-
-/** Pixels drawn at once: a batch changes no pixel, only memory. */
-const BATCH_PIXELS = 2 ** 18;
-const MOST = 64;
 
 /** Hex digits of the weights' digest that stand for the model in records. */
 const HASH_DIGITS = 10;
@@ -52,7 +49,7 @@ async function openPipeline(config: SampleConfig, context: JobContext): Promise<
   try {
     other = config.vae === undefined ? null : await openCodec(config.vae, context);
     const sampler = config.sampler ?? samplerName(pipeline.scheduler);
-    const opened = withSampler(pipeline, sampler, other ?? pipeline.codec);
+    const opened = withSampler(pipeline, sampler, other ? { codec: other } : {});
     if (other) pipeline.codec.dispose();
     return opened;
   } catch (error) {
@@ -169,7 +166,7 @@ export async function* runSample(
     const options = { ...commonOptions(config, usual), size };
     const common = commonRecord(config, { sampler: samplerName(pipeline.scheduler), modelHash }, usual);
     const wanted = wantedPictures(config);
-    const most = config.batchSize ?? Math.min(MOST, Math.max(1, Math.floor(BATCH_PIXELS / (height * width))));
+    const most = config.batchSize ?? picturesAtOnce(size);
     const drawn: DrawnPicture[] = [];
     yield { type: "stage", stage: "sample", message: `${wanted.length} pictures` };
     const drawing = performance.now();

@@ -31,16 +31,27 @@ function schedulerNamed(sampler: SamplerName, config: unknown): Scheduler {
   }
 }
 
+/** What a pipeline under another sampler has of its own. */
+export interface SamplerOptions {
+  /** Default the pipeline's. */
+  readonly codec?: LatentCodec;
+  /** Instead of the scheduler's own `steps_offset`. */
+  readonly stepsOffset?: number | undefined;
+}
+
 /** The same models under the sampler, which keeps the scheduler's noise levels, spacing and prediction type, and another codec if one is given. */
 export function withSampler(
   pipeline: TextToImagePipeline,
   sampler: SamplerName,
-  codec: LatentCodec = pipeline.codec,
+  { codec = pipeline.codec, stepsOffset }: SamplerOptions = {},
 ): TextToImagePipeline {
   const { device, tokenizer, textEncoder, unet } = pipeline;
   // Each reads the fields that both have and leaves the other's own alone.
-  const same = samplerName(pipeline.scheduler) === sampler;
-  const scheduler = same ? pipeline.scheduler : schedulerNamed(sampler, pipeline.scheduler.toConfig());
+  const same = samplerName(pipeline.scheduler) === sampler && stepsOffset === undefined;
+  const config = pipeline.scheduler.toConfig();
+  const scheduler = same
+    ? pipeline.scheduler
+    : schedulerNamed(sampler, stepsOffset === undefined ? config : { ...config, steps_offset: stepsOffset });
   return new TextToImagePipeline(device, { tokenizer, textEncoder, unet, codec, scheduler });
 }
 

@@ -17,7 +17,8 @@ export interface BaseOptions extends LearningRate {
   readonly batchSize: number;
   readonly weightDecay: number;
   readonly gradientClip: number;
-  readonly emaDecay: number;
+  /** Null keeps the weights themselves. */
+  readonly emaDecay: number | null;
   /** Default f32. */
   readonly precision?: Precision;
   readonly seed: number;
@@ -54,7 +55,7 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
     }
     while (session.step < steps && !signal?.aborted) {
       const first = session.step * batchSize;
-      const batch = exampleBatch(examples, seed, first, batchSize);
+      const batch = await exampleBatch(examples, seed, first, batchSize);
       const data = denoisingData(pipeline, { ...batch, first }, seed, options.objective);
       const metrics = await training.advance(learningRate(options, session.step + 1, steps), data, null);
       loss = metrics["loss"] ?? loss;
@@ -68,9 +69,7 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
       }
     }
     if (save && savedAt !== session.step) yield { type: "checkpoint", path: await saveCheckpoint(session, save) };
-    const average = session.averageSnapshot();
-    session.restoreSnapshot(average);
-    for (const t of average) t.dispose();
+    session.keepAverage();
     return { steps: session.step, loss };
   } finally {
     session.dispose();

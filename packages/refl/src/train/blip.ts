@@ -138,7 +138,7 @@ export async function* pretrainBlip(options: BlipOptions): Run<{ matchingAccurac
   try {
     while (session.step < steps && !signal?.aborted) {
       const first = session.step * batchSize;
-      const batch = exampleBatch(examples, seed, first, batchSize);
+      const batch = await exampleBatch(examples, seed, first, batchSize);
       const lr = learningRate({ ...options, lrSchedule: "cosine" }, session.step + 1, steps);
       const metrics = await training.advance(lr, blipData(options, batch, first), null);
       recent.push(metrics["accuracy"]!);

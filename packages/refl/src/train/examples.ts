@@ -11,20 +11,25 @@ export interface Example {
   readonly caption: string;
 }
 
-/** An endless stream of examples; `example(seed, index)` is a pure function. */
+/** An endless stream of examples; `example(seed, index)` is a pure function, and a promise where the picture has to be read first. */
 export interface ExampleSource {
   readonly name: string;
   /** Height and width in pixels. */
   readonly size: number;
-  example(seed: number, index: number): Example;
+  example(seed: number, index: number): Example | Promise<Example>;
   /** All captions, of a source that is a list. */
   readonly captions?: readonly string[];
   /** A caption that is wrong of example `index` in one thing only; undefined where there is none. */
   nearlyRight?(seed: number, index: number): string | undefined;
 }
 
+/** Examples that need no reading. */
+export interface DrawnExamples extends ExampleSource {
+  example(seed: number, index: number): Example;
+}
+
 /** A task's training stream: part of the pictures washed out, part of the captions wrong. */
-export function taskExamples(task: PictureTask, mix: DataMix = WEB_MIX): ExampleSource {
+export function taskExamples(task: PictureTask, mix: DataMix = WEB_MIX): DrawnExamples {
   return {
     name: task.name,
     size: task.size,
@@ -37,18 +42,28 @@ const PICK = streamOf("own example");
 
 /** Given pictures, drawn evenly with replacement. Throws DataError when there are none. */
 export function listExamples(name: string, size: number, pictures: readonly Example[]): ExampleSource {
-  if (pictures.length === 0) throw new DataError(name, 0, "", "holds no captioned pictures");
   const captions = pictures.map(({ caption }) => caption);
-  return { name, size, captions, example: (seed, index) => pictures[intAt(seed, PICK, index, pictures.length)]! };
+  return readExamples(name, size, captions, (index) => pictures[index]!);
+}
+
+/** As {@link listExamples} of pictures that are read when they are needed; `read` knows them by their number in `captions`. */
+export function readExamples(
+  name: string,
+  size: number,
+  captions: readonly string[],
+  read: (index: number) => Example | Promise<Example>,
+): ExampleSource {
+  if (captions.length === 0) throw new DataError(name, 0, "", "holds no captioned pictures");
+  return { name, size, captions, example: (seed, index) => read(intAt(seed, PICK, index, captions.length)) };
 }
 
 /** Examples first … first + count − 1: `rgb` is [count, 3, size, size] in 0..1. */
-export function exampleBatch(
+export async function exampleBatch(
   source: ExampleSource,
   seed: number,
   first: number,
   count: number,
-): { rgb: Float32Array; captions: string[] } {
-  const examples = Array.from({ length: count }, (_, i) => source.example(seed, first + i));
+): Promise<{ rgb: Float32Array; captions: string[] }> {
+  const examples = await Promise.all(Array.from({ length: count }, (_, i) => source.example(seed, first + i)));
   return { rgb: stackPlanes(examples.map((e) => e.rgb)), captions: examples.map((e) => e.caption) };
 }

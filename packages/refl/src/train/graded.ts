@@ -53,16 +53,16 @@ export function gradedData(
 
 /**
  * One-step pictures with a gradient (arXiv 2304.05977, algorithm 1): from noise down to the graded step without gradient, there one answer of
- * the UNet with gradient, from it straight to x0 by the scheduler's closed form, and through the codec to pictures [B, 3, S, S] in 0..1.
+ * the UNet with gradient, from it straight to x0 by the scheduler's closed form, and through the codec to pictures [B, 3, height, width] in 0..1.
  */
 export function gradedPictures(
   pipeline: TextToImagePipeline,
   inputs: GradedInputs,
   samplerSteps: number,
   graded: number,
+  [height, width]: readonly [height: number, width: number] = pipeline.defaultSize,
 ): Tensor {
   const { device, unet, codec, textEncoder } = pipeline;
-  const [height, width] = pipeline.defaultSize;
   const { factor } = codec.config;
   const shape = [inputs.promptIds.shape[0]!, codec.latentChannels, height / factor, width / factor];
   const steps = coefficients(pipeline, samplerSteps);

@@ -18,14 +18,20 @@ export interface ReflOptions extends LearningRate {
   readonly scorer: ImageReward;
   /** Prompt number `index` of the tuning; a pure function of (seed, index). */
   readonly prompt: (seed: number, index: number) => string;
-  /** The base model's own data, for the pre-training loss. */
-  readonly examples: ExampleSource;
+  /** The base model's own data, for the pre-training loss; null where there is none of it. */
+  readonly examples: ExampleSource | null;
   readonly objective: ObjectiveOptions;
+  /** Height and width in pixels of the pictures that are scored. Default those of the model. */
+  readonly size?: readonly [height: number, width: number];
   readonly steps: number;
-  /** Pictures per step that the reward model scores. */
+  /** Pictures at once that the reward model scores. */
   readonly batchSize: number;
-  /** Pictures per step of the pre-training loss; 0 with the repository's variant. */
+  /** Pictures at once of the pre-training loss; 0 with the repository's variant. */
   readonly pretrainingBatchSize: number;
+  /** Batches of both kinds whose gradients make one step; their graded steps are drawn one by one, and the losses are means over all. Default 1. */
+  readonly accumulation?: number;
+  /** Steps run op by op instead of being captured: for models whose kernels take longer than their launch, and of whose long steps plans would be large. */
+  readonly eager?: boolean;
   /** Weight λ of relu(2 − r); 0 is the control arm, which then draws no pictures at all. */
   readonly lambda: number;
   readonly pretrainingWeight: number;
@@ -36,9 +42,12 @@ export interface ReflOptions extends LearningRate {
   readonly samplerSteps: number;
   /** Low-rank adapters on the attention projections instead of all weights; they are merged into the UNet at the end. */
   readonly lora: { readonly rank: number } | null;
+  readonly betas?: readonly [number, number];
+  readonly epsilon?: number;
   readonly weightDecay: number;
   readonly gradientClip: number;
-  readonly emaDecay: number;
+  /** Null keeps the weights themselves. */
+  readonly emaDecay: number | null;
   /** Default f32. */
   readonly precision?: Precision;
   readonly seed: number;
@@ -80,28 +89,28 @@ export interface ReflResult {
  * optimiser's state or mix two gradient scales in one.
  */
 export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
-  const { pipeline, scorer, stage, steps, seed, signal, validation } = options;
-  pipeline.textEncoder.requiresGrad(false);
-  scorer.model.requiresGrad(false);
+  const { pipeline, scorer, stage, steps, seed, signal, validation, accumulation = 1 } = options;
+  const codec = pipeline.codec.model;
+  for (const frozen of [pipeline.textEncoder, scorer.model, codec]) frozen?.requiresGrad(false);
   pipeline.unet.requiresGrad(options.lora === null);
   const adapters = options.lora && addLora(pipeline.unet, options.lora).initialize(pipeline.device, seed);
   const models = {
     unet: pipeline.unet,
     ...(adapters ? { "unet adapters": adapters } : {}),
     text_encoder: pipeline.textEncoder,
+    ...(codec ? { vae: codec } : {}),
     reward: scorer.model,
   };
   const parameters = (adapters ?? pipeline.unet).namedParameters();
   const session = new TrainingSession(pipeline.device, parameters, options, models);
-  const tuning = session.prepare("ReFL step", (inputs: Outputs, graded: number) =>
-    reflLosses(options, session, inputs, graded),
-  );
+  const losses = (inputs: Outputs, graded: number) => reflLosses(options, session, inputs, graded);
+  const tuning = session.prepare("ReFL step", losses, options.eager ? { eagerCalls: Number.POSITIVE_INFINITY } : {});
   const best: Best = {
     judge: Number.NEGATIVE_INFINITY,
     step: 0,
     looksSince: 0,
     curve: [],
-    weights: session.snapshot(),
+    weights: validation ? session.snapshot() : [],
   };
   const look = async (): Promise<Look> => {
     const seen = await session.withAverage(() => validation!.look());
@@ -123,9 +132,13 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
       if (samples) yield { type: "samples", stage, step: 0, grid: await session.withAverage(samples.draw) };
     }
     while (session.step < steps && !signal?.aborted && !(validation && best.looksSince >= validation.patience)) {
-      const step = session.step;
-      const { data, graded } = reflData(options, step);
-      const metrics = await tuning.advance(learningRate(options, step + 1, steps), data, graded);
+      const first = session.step * accumulation;
+      for (let batch = first; batch < first + accumulation - 1; batch++) {
+        const { data, graded } = await reflData(options, batch);
+        await tuning.accumulate(data, graded);
+      }
+      const { data, graded } = await reflData(options, first + accumulation - 1);
+      const metrics = await tuning.advance(learningRate(options, session.step + 1, steps), data, graded);
       const seen =
         validation && (session.step % validation.every === 0 || session.step === steps) ? await look() : null;
       const looked = seen ? { judge: seen.judge, validationReward: seen.reward } : {};
@@ -141,11 +154,7 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
     }
     const settle = (): void => {
       if (validation) session.restoreSnapshot(best.weights);
-      else {
-        const average = session.averageSnapshot();
-        session.restoreSnapshot(average);
-        for (const t of average) t.dispose();
-      }
+      else session.keepAverage();
       adapters?.merge();
     };
     if (save && (session.step === steps || !signal?.aborted)) {
@@ -191,6 +200,9 @@ function isKept({ judge, step, curve }: Best): boolean {
   return kept.judge < least || last.reward > kept.reward;
 }
 
+/** The weights that a state keeps: none without looks. */
+const kept = (weights: readonly Tensor[]): readonly Tensor[] | null => (weights.length ? weights : null);
+
 function saveBest(
   session: TrainingSession,
   { judge, step, looksSince, curve, weights }: Best,
@@ -198,33 +210,33 @@ function saveBest(
 ): Promise<void> {
   // JSON has no −∞, which is the judge's score before the first look.
   const score = Number.isFinite(judge) ? judge : null;
-  return session.save(folder, { looks: JSON.stringify({ judge: score, step, looksSince, curve }) }, weights);
+  return session.save(folder, { looks: JSON.stringify({ judge: score, step, looksSince, curve }) }, kept(weights));
 }
 
 async function resumeBest(session: TrainingSession, best: Best, checkpoint: ModelFolder): Promise<void> {
-  const notes = await session.load(checkpoint, best.weights);
+  const notes = await session.load(checkpoint, kept(best.weights));
   const { judge, step, looksSince, curve } = JSON.parse(notes.get("looks") ?? "{}");
   Object.assign(best, { judge: judge ?? Number.NEGATIVE_INFINITY, step, looksSince });
   best.curve.push(...curve);
 }
 
 /** Which of the two losses a run has: λ = 0 leaves the reward's part out, a pre-training batch or weight of 0 the other. */
-const partsOf = ({ lambda, pretrainingBatchSize, pretrainingWeight }: ReflOptions) => ({
-  pretraining: pretrainingBatchSize > 0 && pretrainingWeight > 0,
+const partsOf = ({ lambda, examples, pretrainingBatchSize, pretrainingWeight }: ReflOptions) => ({
+  pretraining: examples !== null && pretrainingBatchSize > 0 && pretrainingWeight > 0,
   reward: lambda > 0,
 });
 
 /** What the reward's loss is computed from; the scorer has its own tokens of the prompts. */
 type RewardInputs = GradedInputs & NoiseInputs & { readonly scorerIds: Tensor; readonly scorerMask: Tensor };
 
-/** The data of both losses in step `step`, and where its pictures are graded. */
-function reflData(options: ReflOptions, step: number): { data: HostTensors<Outputs>; graded: number } {
-  const { pipeline, scorer, seed, batchSize, pretrainingBatchSize, samplerSteps } = options;
+/** The data of both losses in batch `step` of all, and where its pictures are graded. */
+async function reflData(options: ReflOptions, step: number): Promise<{ data: HostTensors<Outputs>; graded: number }> {
+  const { pipeline, scorer, seed, batchSize, pretrainingBatchSize, samplerSteps, rewardNoise } = options;
   const data: Record<string, HostTensor> = {};
   const parts = partsOf(options);
   if (parts.pretraining) {
     const first = step * pretrainingBatchSize;
-    const batch = exampleBatch(options.examples, seed, first, pretrainingBatchSize);
+    const batch = await exampleBatch(options.examples!, seed, first, pretrainingBatchSize);
     Object.assign(data, denoisingData(pipeline, { ...batch, first }, seed, options.objective));
   }
   const graded = parts.reward ? gradedIndex(seed, step, samplerSteps, options.window) : 0;
@@ -235,7 +247,7 @@ function reflData(options: ReflOptions, step: number): { data: HostTensors<Outpu
     Object.assign(data, gradedData(pipeline, prompts, seed, first, samplerSteps, graded), {
       scorerIds: ids,
       scorerMask: mask,
-      ...noiseData(options.rewardNoise, seed, "refl reward noise", first, batchSize),
+      ...(rewardNoise > 0 ? noiseData(rewardNoise, seed, "refl reward noise", first, batchSize) : {}),
     });
   }
   return { data, graded };
@@ -248,22 +260,23 @@ function reflLosses(
   inputs: Outputs,
   graded: number,
 ): Record<string, Tensor> {
-  const { pipeline, scorer, lambda } = options;
+  const { pipeline, scorer, lambda, samplerSteps, size, accumulation = 1 } = options;
   const scalars: Record<string, Tensor> = {};
   const parts = partsOf(options);
   if (parts.pretraining) {
     const loss = denoisingLoss(pipeline, inputs as DenoisingInputs);
-    session.backward(loss.mul(options.pretrainingWeight));
+    session.backward(loss.mul(options.pretrainingWeight / accumulation));
     scalars["pretrainingLoss"] = loss.detach();
   }
   if (parts.reward) {
     const given = inputs as RewardInputs;
-    const pictures = mixNoise(gradedPictures(pipeline, given, options.samplerSteps, graded), given);
+    const drawn = gradedPictures(pipeline, given, samplerSteps, graded, size);
+    const pictures = options.rewardNoise > 0 ? mixNoise(drawn, given) : drawn;
     const raw = scorer.rawRewardOfTokens({ ids: given.scorerIds, mask: given.scorerMask }, pictures);
     const rewards = scorer.model.normalise(raw);
     // φ(r) = relu(2 − r): no reward above two deviations is worth more (ImageReward's repository; the paper says only "ReLU").
     const loss = rewards.neg().add(2).relu().mean();
-    session.backward(loss.mul(lambda));
+    session.backward(loss.mul(lambda / accumulation));
     scalars["rewardLoss"] = loss.detach();
     scalars["reward"] = rewards.detach().mean();
   }

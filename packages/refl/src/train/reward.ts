@@ -35,7 +35,7 @@ export interface RewardTrainingOptions {
   /** Share of each encoder's layers, the first ones with the embeddings, that stay as pre-training left them (the paper's 70 %). */
   readonly fixRate: number;
   /** Largest decay of the moving average of the weights, which is what looks judge and what is kept; 0 keeps the weights themselves. */
-  readonly emaDecay: number;
+  readonly emaDecay: number | null;
   /** Pictures move by up to so many pixels each way, their edges repeated. */
   readonly shift: number;
   /** Default f32. */

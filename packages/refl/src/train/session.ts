@@ -44,6 +44,10 @@ export type Precision = "f32" | "f16";
 
 export interface SessionOptions {
   readonly weightDecay: number;
+  /** AdamW's decay rates of both moments. Default 0.9, 0.999. */
+  readonly betas?: readonly [number, number];
+  /** AdamW's addend of the denominator. Default 1e-8. */
+  readonly epsilon?: number;
   /** Largest global norm of the gradient. */
   readonly gradientClip: number;
   /** Largest decay of the moving average; null trains without one. */
@@ -61,6 +65,11 @@ export type StepLosses<T extends Outputs, V extends Variant> = (inputs: T, varia
 /** A kind of step of a session. */
 export interface TrainingStep<T extends Outputs, V extends Variant> {
   /**
+   * Adds the gradients of a batch to those that the next {@link advance} updates by, whose metrics are then means over all batches. The losses are added up:
+   * who wants their mean divides each.
+   */
+  accumulate(data: HostTensors<T>, variant: V): Promise<void>;
+  /**
    * One step: clears gradients, computes the losses of `data`, updates weights and average, and reads everything back at once.
    * A gradient that is not finite leaves weights, moments and average alone. In f16 such a step counts, halves the loss's scale, and is told by the metric `skipped`.
    * @throws DivergedError naming the first weight that is not finite, else the first gradient; in f16 when the scale has nothing left to give
@@ -69,8 +78,20 @@ export interface TrainingStep<T extends Outputs, V extends Variant> {
 }
 
 export interface PrepareOptions {
-  /** Steps of the same variant and shapes that run op by op before they are captured; default 0. */
+  /** Steps of the same variant and shapes that run op by op before they are captured; default 0, and with `Infinity` they always do. */
   readonly eagerCalls?: number;
+}
+
+/**
+ * What is captured: a whole step, or one batch of several, whose gradients it adds to those there are. The update of several batches is a handful of kernels
+ * and runs op by op: captured with the last batch it would double the plans, of which there is one for each graded step.
+ */
+type Part = "step" | "batch";
+
+/** Scalars of the batches that wait for their step's update. */
+interface Gathered {
+  batches: number;
+  readonly sums: Map<string, number>;
 }
 
 /** A scale of the loss at which gradients that are not finite are no matter of range. */
@@ -78,6 +99,23 @@ const LEAST_SCALE = 1;
 
 /** The output that holds the optimiser's control words and all scalars, to be read at once. */
 const REPORT = "report";
+
+/** Number of the control words. */
+const CONTROL = 4;
+
+/** The next batch is a step's first. */
+function clear(gathered: Gathered): void {
+  gathered.batches = 0;
+  gathered.sums.clear();
+}
+
+type Reported = Outputs & { readonly [REPORT]: Tensor };
+
+/** Adds a batch's scalars, which stand in the order of their names. */
+function gather(gathered: Gathered, names: readonly string[], values: ArrayLike<number>): void {
+  gathered.batches++;
+  for (const [i, name] of names.entries()) gathered.sums.set(name, (gathered.sums.get(name) ?? 0) + values[i]!);
+}
 
 /** Name of the file that holds a session's state inside a checkpoint. */
 export const STATE_FILE = "training-state.safetensors";
@@ -117,7 +155,10 @@ export class TrainingSession {
     this.#models = Object.values(models);
     if (half) for (const model of this.#models) model.computeFrozen("f16");
     this.#scaler = half ? new GradScaler(device, options.lossScaling) : null;
+    const { betas, epsilon } = options;
     this.optimizer = new AdamW(this.group, {
+      ...(betas ? { betas } : {}),
+      ...(epsilon === undefined ? {} : { eps: epsilon }),
       weightDecay: options.weightDecay,
       maxNorm: options.gradientClip,
       scaler: this.#scaler,
@@ -142,33 +183,68 @@ export class TrainingSession {
     losses: StepLosses<T, V>,
     options: PrepareOptions = {},
   ): TrainingStep<T, V> {
-    const compute = (inputs: T, variant: V): Outputs & { readonly [REPORT]: Tensor } => {
-      this.optimizer.zeroGrad();
+    const compute = (inputs: T, [part, variant]: readonly [Part, V]): Reported => {
+      if (part === "step") this.optimizer.zeroGrad();
       const scalars = losses(inputs, variant);
-      const state = this.optimizer.apply();
-      this.average?.apply(state);
       const rows = Object.values(scalars).map((t) => t.detach().reshape(1));
-      return { ...scalars, [REPORT]: cat([state.control.detach(), ...rows], 0) };
+      const control = part === "step" ? [this.#update().detach()] : [];
+      return { ...scalars, [REPORT]: cat([...control, ...rows], 0) };
     };
-    const step = new ReplayedFunction(this.device, compute, { label, ...options });
+    const step = new ReplayedFunction<T, readonly [Part, V], Reported>(this.device, compute, { label, ...options });
     this.#functions.push(step);
-    return { advance: (lr, data, variant) => this.#advance(lr, () => step.call(data, variant)) };
+    const gathered: Gathered = { batches: 0, sums: new Map() };
+    const add = async (data: HostTensors<T>, variant: V): Promise<void> => {
+      const { [REPORT]: report, ...scalars } = this.#observed(() => step.call(data, ["batch", variant]));
+      gather(gathered, Object.keys(scalars), await report.data());
+    };
+    return {
+      accumulate: async (data, variant) => {
+        if (!gathered.batches) this.#observed(() => this.optimizer.zeroGrad(false));
+        await add(data, variant);
+      },
+      advance: (lr, data, variant) =>
+        this.#advance(lr, gathered, async () => {
+          if (gathered.batches) {
+            await add(data, variant);
+            return (await this.#observed(() => this.#update()).data()) as Float32Array;
+          }
+          const { [REPORT]: report, ...scalars } = this.#observed(() => step.call(data, ["step", variant]));
+          const values = (await report.data()) as Float32Array;
+          gather(gathered, Object.keys(scalars), values.subarray(CONTROL));
+          return values;
+        }),
+    };
   }
 
-  async #advance(lr: number, compute: () => Outputs & { readonly [REPORT]: Tensor }): Promise<Record<string, number>> {
+  /** What the observer sees as a part of a step. */
+  #observed<R>(compute: () => R): R {
+    return this.#observer?.step(compute) ?? compute();
+  }
+
+  /** Updates weights and average by the gradients there are, and gives the control words. */
+  #update(): Tensor {
+    const state = this.optimizer.apply();
+    this.average?.apply(state);
+    return state.control;
+  }
+
+  /** `compute` gives the control words once they are read back, and gathers the scalars. */
+  async #advance(
+    lr: number,
+    gathered: Gathered,
+    compute: () => Promise<Float32Array>,
+  ): Promise<Record<string, number>> {
     this.optimizer.options.lr = lr;
     this.optimizer.prepare();
-    let values: ArrayLike<number>;
-    let names: string[];
+    let values: Float32Array;
     try {
       this.average?.prepare(emaDecay(this.step + 1, this.#emaLimit));
-      const { [REPORT]: report, ...scalars } = this.#observer?.step(compute) ?? compute();
-      names = Object.keys(scalars);
-      values = await report.data();
+      values = await compute();
       if (values[1] !== 1 && !(values[3]! > LEAST_SCALE))
         throw new DivergedError(await this.#firstBadTensor(), this.step + 1);
     } catch (error) {
       this.optimizer.steps--;
+      clear(gathered);
       throw error;
     }
     this.step++;
@@ -183,7 +259,8 @@ export class TrainingSession {
       this.optimizer.steps--;
       metrics["skipped"] = 1;
     }
-    for (const [i, name] of names.entries()) tell(name, values[4 + i]!);
+    for (const [name, sum] of gathered.sums) tell(name, sum / gathered.batches);
+    clear(gathered);
     return metrics;
   }
 
@@ -284,6 +361,10 @@ export class TrainingSession {
     const copies = this.snapshot();
     this.average?.averages.forEach((average, i) => void copies[i]!.copy_(average));
     return copies;
+  }
+  /** Leaves the moving average in the weights for good. */
+  keepAverage(): void {
+    if (this.average) this.restoreSnapshot(this.average.averages);
   }
   restoreSnapshot(snapshot: readonly Tensor[]): void {
     this.group.slabs.forEach(({ values }, i) => void values.copy_(snapshot[i]!));

@@ -6,7 +6,7 @@ import { shapes16 } from "../../src/data/shapes16.ts";
 import { weightsDigest } from "../../src/jobs/digest.ts";
 import { taskTokenizer } from "../../src/models.ts";
 import { pretrainBlip } from "../../src/train/blip.ts";
-import { listExamples, taskExamples } from "../../src/train/examples.ts";
+import { type ExampleSource, listExamples, taskExamples } from "../../src/train/examples.ts";
 import { finish, metricsOf, tinyBlip } from "./tiny.ts";
 
 let device: Device;
@@ -25,7 +25,7 @@ const few = ["circle red black big", "cross green pink small", "ring yellow blue
   },
 );
 
-async function pretrain(steps: number, seed = 1, examples = taskExamples(shapes16)) {
+async function pretrain(steps: number, seed = 1, examples: ExampleSource = taskExamples(shapes16)) {
   const model = tinyBlip(device, 1);
   const tokenizer = taskTokenizer(shapes16);
   const run = pretrainBlip({

@@ -158,19 +158,19 @@ describe("negativeRows", () => {
 });
 
 describe("examples", () => {
-  it("are functions of seed and index", () => {
+  it("are functions of seed and index", async () => {
     const source = taskExamples(shapes16);
-    const all = exampleBatch(source, 9, 0, 6);
-    const part = exampleBatch(source, 9, 2, 3);
+    const all = await exampleBatch(source, 9, 0, 6);
+    const part = await exampleBatch(source, 9, 2, 3);
     expect(part.captions).toEqual(all.captions.slice(2, 5));
     const each = 3 * 16 * 16;
     expect(part.rgb).toEqual(all.rgb.slice(2 * each, 5 * each));
-    expect(exampleBatch(source, 8, 0, 6).captions).not.toEqual(all.captions);
+    expect((await exampleBatch(source, 8, 0, 6)).captions).not.toEqual(all.captions);
   });
-  it("of one's own come from the list, and a list cannot be empty", () => {
+  it("of one's own come from the list, and a list cannot be empty", async () => {
     const pictures = ["a", "b", "c"].map((caption, i) => ({ caption, rgb: new Uint8Array(12).fill(i * 50) }));
     const source = listExamples("mine", 2, pictures);
-    const { rgb, captions } = exampleBatch(source, 1, 0, 40);
+    const { rgb, captions } = await exampleBatch(source, 1, 0, 40);
     expect(new Set(captions)).toEqual(new Set(["a", "b", "c"]));
     const planes = new Float32Array(12);
     bytesToPlanes(pictures[captions[0] === "a" ? 0 : captions[0] === "b" ? 1 : 2]!.rgb, planes);

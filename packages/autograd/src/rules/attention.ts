@@ -2,7 +2,7 @@
 import { type AttentionAttrs, applyAll } from "@refl/tensor";
 import type { RuleTable } from "../tape.ts";
 
-export const attentionRules = {
+export const attentionRules: RuleTable<AttentionAttrs> = {
   scaledDotProductAttention: {
     save: ({ inputs, outputs }) => [...inputs.slice(0, 3), outputs[0]!, outputs[1]!, ...inputs.slice(3)],
     backward: ({ saved, attrs, shapes }, g) => {
@@ -11,4 +11,4 @@ export const attentionRules = {
     },
   },
   scaledDotProductAttentionBackward: null,
-} satisfies RuleTable<AttentionAttrs>;
+};

@@ -6,7 +6,7 @@ type Pair = readonly [number, number];
 
 const lastTwo = (shape: readonly number[]): Pair => [shape[2]!, shape[3]!];
 
-export const convRules = {
+export const convRules: RuleTable<ConvAttrs> = {
   conv2d: {
     save: ({ inputs, needs }) => [needs[1] ? inputs[0]! : null, needs[0] ? inputs[1]! : null],
     backward: ({ saved, needs, shapes, attrs }, g) => {
@@ -40,4 +40,4 @@ export const convRules = {
       ];
     },
   },
-} satisfies RuleTable<ConvAttrs>;
+};

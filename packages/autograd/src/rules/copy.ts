@@ -2,7 +2,7 @@
 import { apply, type CopyAttrs, slice } from "@refl/tensor";
 import type { RuleTable } from "../tape.ts";
 
-export const copyRules = {
+export const copyRules: RuleTable<CopyAttrs> = {
   cast: { backward: ({ dtypes }, g) => [g.to(dtypes[0]!)] },
   cat: {
     backward: ({ attrs, shapes, needs }, g) => {
@@ -20,4 +20,4 @@ export const copyRules = {
       apply("slice", [g], { starts: attrs.starts, steps: attrs.steps, shape: shapes[0]! }),
     ],
   },
-} satisfies RuleTable<CopyAttrs>;
+};

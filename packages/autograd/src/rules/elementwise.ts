@@ -62,7 +62,7 @@ function extremum(wins: "gt" | "lt"): Rule<ScalarAttrs> {
 
 const negative = (x: Tensor | number): Tensor | number => (typeof x === "number" ? -x : x.neg());
 
-export const elementwiseRules = {
+export const elementwiseRules: RuleTable<ElementwiseAttrs> = {
   identity: unaryRule("nothing", (g) => g),
   add: binaryRule(
     { x: false, y: false },
@@ -156,4 +156,4 @@ export const elementwiseRules = {
   reluBackward: null,
   clampBackward: null,
   softplusBackward: null,
-} satisfies RuleTable<ElementwiseAttrs>;
+};

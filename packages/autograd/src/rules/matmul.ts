@@ -9,7 +9,7 @@ const SLOPES = {
   quickGelu: "quickGeluBackward",
 } as const;
 
-export const matmulRules = {
+export const matmulRules: RuleTable<MatmulAttrs> = {
   matmul: {
     save: ({ inputs, needs }) => [needs[1] ? inputs[0]! : null, needs[0] ? inputs[1]! : null],
     backward: ({ saved, needs, shapes }, g) => {
@@ -43,4 +43,4 @@ export const matmulRules = {
       ];
     },
   },
-} satisfies RuleTable<MatmulAttrs>;
+};

@@ -6,7 +6,7 @@ import type { RuleTable } from "../tape.ts";
 const whole = (gradients: readonly Tensor[], inputs: number): (Tensor | null)[] =>
   Array.from({ length: inputs }, (_, i) => gradients[i] ?? null);
 
-export const normRules = {
+export const normRules: RuleTable<NormAttrs> = {
   layerNorm: {
     save: ({ inputs, outputs }) => [inputs[0]!, outputs[1]!, ...inputs.slice(1, 2)],
     backward: ({ saved, needs, shapes }, g) =>
@@ -22,4 +22,4 @@ export const normRules = {
       ),
   },
   groupNormBackward: null,
-} satisfies RuleTable<NormAttrs>;
+};

@@ -19,7 +19,7 @@ const extremum: Rule<ReduceAttrs["amax"]> = {
   },
 };
 
-export const reduceRules = {
+export const reduceRules: RuleTable<ReduceAttrs> = {
   sum: { backward: ({ attrs, shapes }, g) => [unreduced(g, shapes[0]!, attrs.axes).expand(...shapes[0]!)] },
   mean: {
     backward: ({ attrs, shapes }, g) => [
@@ -42,4 +42,4 @@ export const reduceRules = {
     },
   },
   argmax: null,
-} satisfies RuleTable<ReduceAttrs>;
+};

@@ -2,7 +2,7 @@
 import { apply, type SoftmaxAttrs } from "@refl/tensor";
 import type { RuleTable } from "../tape.ts";
 
-export const softmaxRules = {
+export const softmaxRules: RuleTable<SoftmaxAttrs> = {
   softmax: {
     save: ({ outputs }) => [outputs[0]!],
     backward: ({ saved, attrs }, g) => [apply("softmaxBackward", [g, saved[0]!], attrs)],
@@ -18,4 +18,4 @@ export const softmaxRules = {
     backward: ({ saved, attrs }, g) => [apply("crossEntropyBackward", [g, ...saved], attrs), null],
   },
   crossEntropyBackward: null,
-} satisfies RuleTable<SoftmaxAttrs>;
+};

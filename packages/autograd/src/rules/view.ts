@@ -2,7 +2,7 @@
 import { apply, type ViewAttrs } from "@refl/tensor";
 import { type RuleTable, sumTo } from "../tape.ts";
 
-export const viewRules = {
+export const viewRules: RuleTable<ViewAttrs> = {
   reshape: { backward: ({ shapes }, g) => [g.reshape(...shapes[0]!)] },
   permute: {
     backward: ({ attrs }, g) => {
@@ -19,4 +19,4 @@ export const viewRules = {
       apply("place", [g], { shape: shapes[0]!, starts: attrs.starts, steps: attrs.steps, value: 0 }),
     ],
   },
-} satisfies RuleTable<ViewAttrs>;
+};

@@ -1,5 +1,5 @@
 /** ReFL: the reward's gradient, back through reward model, picture and one sampler step, into the diffusion model's weights. */
-import { addLora, type ModelFolder, type TextToImagePipeline, type WritableModelFolder } from "@refl/models";
+import { addLora, type ModelFolder, type TextToImagePipeline, type WritableModelFolder, writeLora } from "@refl/models";
 import type { HostTensor, HostTensors, Outputs, Tensor } from "@refl/tensor";
 import type { Run, SampleGrid } from "../events.ts";
 import { type ImageReward, tokenData } from "../scorers/image-reward.ts";
@@ -83,6 +83,9 @@ export interface ReflResult {
   readonly stoppedEarly: boolean;
 }
 
+/** The adapters that are merged into a saved model, as diffusers names their file. */
+export const LORA_FILE = "pytorch_lora_weights.safetensors";
+
 /**
  * Tunes the UNet until `steps` are done, the judge's patience ends or `signal` is set, and leaves the moving average of the kept look in the weights.
  * Both losses' gradients are added up before one AdamW step; the paper updates in turn, which to first order is the same and would double the
@@ -155,16 +158,21 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
     const settle = (): void => {
       if (validation) session.restoreSnapshot(best.weights);
       else session.keepAverage();
-      adapters?.merge();
     };
     if (save && (session.step === steps || !signal?.aborted)) {
       const write = async (folder: WritableModelFolder): Promise<void> => {
         await saveBest(session, best, folder);
         settle();
+        if (adapters)
+          await folder.write(LORA_FILE, writeLora(await adapters.weights(), "diffusers", { file: LORA_FILE }));
+        adapters?.merge();
         await save.model(folder);
       };
       yield { type: "checkpoint", path: await save.checkpoint(session.step, write, true) };
-    } else settle();
+    } else {
+      settle();
+      adapters?.merge();
+    }
   } finally {
     for (const t of best.weights) t.dispose();
     session.dispose();

@@ -2,7 +2,6 @@
 
 import { drawOperand, type NdArray } from "@refl/kernels-wgsl/testing";
 import { describe, expect, test } from "vitest";
-import { attentionReference } from "../../kernels-wgsl/src/attention/reference.ts";
 import {
   applyAll,
   type Device,
@@ -27,13 +26,23 @@ interface Case {
   readonly type?: "f16";
 }
 
+/** Sizes that share their kernels, of which a software adapter compiles each for seconds: heads of 48 to 64 fill two vec4s of eight lanes. */
 const cases: readonly Case[] = [
-  { sizes: [1, 2, 64, 64, 64, 64] },
+  { sizes: [1, 2, 64, 64, 64, 48] },
   { sizes: [2, 2, 37, 45, 64, 48], masked: true, tokenMajor: true },
   { sizes: [2, 1, 50, 35, 50, 62], causal: true, masked: true },
+  { sizes: [1, 1, 70, 70, 64, 48], causal: true },
   // 9,000 queries leave a window of scores' gradients 96 keys: two windows, of which the second is not full.
-  { sizes: [1, 1, 9000, 130, 64, 64] },
+  { sizes: [1, 1, 9000, 130, 64, 48] },
   { sizes: [1, 1, 9001, 130, 48, 72], type: "f16" },
+];
+
+/** On the portable tier, whose kernels have no windows and grow with the head. */
+const portableCases: readonly Case[] = [
+  { sizes: [1, 2, 64, 64, 32, 24] },
+  { sizes: [2, 2, 37, 45, 32, 24], masked: true, tokenMajor: true },
+  { sizes: [2, 1, 50, 35, 30, 22], causal: true, masked: true },
+  { sizes: [1, 1, 900, 130, 72, 68] },
 ];
 
 interface Arrays {
@@ -65,15 +74,11 @@ function draw({ sizes: [batch, heads, queries, keys, size, valueSize], masked, t
 /** Result, dq, dk and dv in float64, scores, probabilities and all. */
 function expected({ operands, gradient, mask }: Arrays, causal: boolean, scale: number): Float64Array[] {
   const [q, k, v] = operands as [NdArray, NdArray, NdArray];
-  const out = attentionReference.scaledDotProductAttention([q, k, v, ...(mask ? [mask] : [])], { causal, scale });
   const [batch, heads, queries, size] = q.shape as [number, number, number, number];
   const [keys, valueSize] = [k.shape[2]!, v.shape[3]!];
-  const [dq, dk, dv] = [q, k, v].map((x) => new Float64Array(x.data.length)) as [
-    Float64Array,
-    Float64Array,
-    Float64Array,
-  ];
-  const dot = (a: ArrayLike<number>, i: number, b: ArrayLike<number>, j: number, n: number): number => {
+  const made = [gradient, q, k, v].map((x) => new Float64Array(x.data.length));
+  const [out, dq, dk, dv] = made as [Float64Array, Float64Array, Float64Array, Float64Array];
+  const dot = (a: Float64Array, i: number, b: Float64Array, j: number, n: number): number => {
     let sum = 0;
     for (let c = 0; c < n; c++) sum += a[i + c]! * b[j + c]!;
     return sum;
@@ -88,11 +93,16 @@ function expected({ operands, gradient, mask }: Arrays, causal: boolean, scale: 
       const scores = shown.map((j) => scale * dot(q.data, atQ, k.data, (pair * keys + j) * size, size));
       const top = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
       const total = scores.reduce((sum, s) => sum + Math.exp(s - top), 0);
-      const delta = dot(gradient.data, atG, out.data, atG, valueSize);
+      const probabilities = scores.map((s) => Math.exp(s - top) / total);
+      shown.forEach((j, n) => {
+        const atV = (pair * keys + j) * valueSize;
+        for (let c = 0; c < valueSize; c++) out[atG + c]! += probabilities[n]! * v.data[atV + c]!;
+      });
+      const delta = dot(gradient.data, atG, out, atG, valueSize);
       shown.forEach((j, n) => {
         const atK = (pair * keys + j) * size;
         const atV = (pair * keys + j) * valueSize;
-        const probability = Math.exp(scores[n]! - top) / total;
+        const probability = probabilities[n]!;
         const ds = scale * probability * (dot(gradient.data, atG, v.data, atV, valueSize) - delta);
         for (let c = 0; c < size; c++) {
           dq[atQ + c]! += ds * k.data[atK + c]!;
@@ -102,7 +112,7 @@ function expected({ operands, gradient, mask }: Arrays, causal: boolean, scale: 
       });
     }
   }
-  return [Float64Array.from(out.data), dq, dk, dv];
+  return made;
 }
 
 function place(device: Device, { shape, data }: NdArray, { tokenMajor, type }: Case): Tensor {
@@ -126,8 +136,11 @@ async function computed(device: Device, c: Case, arrays: Arrays, attrs: { causal
 
 const names = ["result", "dq", "dk", "dv"] as const;
 
-describe.each(["full", "portable"] as const)("%s tier", (tier) => {
-  test.for(cases.map((c) => [JSON.stringify(c), c] as const))("%s", async ([, c]) => {
+describe.each([
+  ["full", cases],
+  ["portable", portableCases],
+] as const)("%s tier", (tier, rows) => {
+  test.for(rows.map((c) => [JSON.stringify(c), c] as const))("%s", async ([, c]) => {
     const device = await testDevice(tier);
     if (c.type && !device.capabilities.f16) return;
     const before = device.memory().storages;
@@ -140,7 +153,13 @@ describe.each(["full", "portable"] as const)("%s tier", (tier) => {
       expect(relativeError(found[i]!, wanted[i]!), name).toBeLessThanOrEqual(c.type ? 1e-3 : 1e-5);
     });
     const again = await computed(device, c, arrays, attrs);
-    expect(again).toEqual(found);
+    // Compared by elements, as `toEqual` would, 576,000 of them take a second.
+    again.forEach((values, i) => {
+      expect(
+        values.findIndex((x, n) => !Object.is(x, found[i]![n])),
+        names[i]!,
+      ).toBe(-1);
+    });
     expect(device.memory().storages).toBe(before);
   });
 });

@@ -3,13 +3,11 @@
 // in registers: row r is query r, lane and component are the key. In the second each lane owns vec4s of the values' columns, and the
 // exponentials are handed round straight from those registers: their block is never stored, and the second product fetches only v.
 // Running maximum m, sum of exponentials l (a part in each lane and component) and output; all in base 2, log2(e) being part of p.scale.
-// p.at* = strides of batch, head and token and the offset, in vec4s. lse keeps the natural log-sum-exp of each query, huge where no key is shown.
+// Mask and causality are parameters, as in attention.wgsl. p.at* = strides of batch, head and token and the offset, in vec4s. lse keeps the natural log-sum-exp of each query, huge where no key is shown.
 @group(0) @binding($next) var<storage, read> q: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> v: array<vec4<$T>>;
-//#if MASK
 @group(0) @binding($next) var<storage, read> mask: array<u32>;
-//#endif
 @group(0) @binding($next) var<storage, read_write> o: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read_write> lse: array<f32>;
 @group(0) @binding($next) var<uniform> p: Params;
@@ -43,11 +41,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   var o${r}_$c = vec4<f32>();
 //#end
 //#end
-//#if CAUSAL
-  let end = min(p.keys, first + ${ROWS}u);
-//#else
-  let end = p.keys;
-//#endif
+  let end = select(p.keys, min(p.keys, first + ${ROWS}u), p.causal != 0u);
+  // The last key that the first query sees; past all keys where it sees all.
+  let last = first + select(p.keys, 0u, p.causal != 0u);
   for (var j = 0u; j < end; j += ${SG * 4}u) {
     let key = vec4<u32>(j + lane * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
     let inside = min(key, vec4<u32>(p.keys - 1u));
@@ -73,17 +69,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#end
     }
     var on = key < vec4<u32>(end);
-//#if MASK
-    let at = p.atMask + batch * p.keys;
-    on = on & (vec4<u32>(mask[at + inside.x], mask[at + inside.y], mask[at + inside.z], mask[at + inside.w]) != vec4<u32>());
-//#endif
+    if (p.masked != 0u) {
+      let at = p.atMask + batch * p.keys;
+      on = on & (vec4<u32>(mask[at + inside.x], mask[at + inside.y], mask[at + inside.z], mask[at + inside.w]) != vec4<u32>());
+    }
 //#repeat r ROWS
     {
-//#if CAUSAL
-      let x = select(vec4<f32>(HIDDEN), s$r * p.scale, on & (key <= vec4<u32>(first + ${r}u)));
-//#else
-      let x = select(vec4<f32>(HIDDEN), s$r * p.scale, on);
-//#endif
+      let x = select(vec4<f32>(HIDDEN), s$r * p.scale, on & (key <= vec4<u32>(last + ${r}u)));
       let top = max(m$r, subgroupMax(max(max(x.x, x.y), max(x.z, x.w))));
       let fade = exp2(m$r - top);
       m$r = top;

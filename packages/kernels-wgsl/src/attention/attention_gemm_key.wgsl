@@ -8,9 +8,7 @@
 @group(0) @binding($next) var<storage, read> q: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> k: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read> v: array<vec4<$T>>;
-//#if MASK
 @group(0) @binding($next) var<storage, read> mask: array<u32>;
-//#endif
 @group(0) @binding($next) var<storage, read_write> scratch: array<vec4<f32>>;
 @group(0) @binding($next) var<storage, read_write> dk: array<vec4<$T>>;
 @group(0) @binding($next) var<storage, read_write> dv: array<vec4<$T>>;
@@ -36,6 +34,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let token$i = min(first + ${i}u * ${SG}u + lane, p.keys - 1u);
   let rowK$i = baseK + token$i * p.atK.z;
   let rowV$i = baseV + token$i * p.atV.z;
+  let own$i = u32(first + ${i}u * ${SG}u + lane < p.keys && (p.masked == 0u || mask[p.atMask + batch * p.keys + token$i] != 0u));
 //#end
 //#repeat c D_LANE
   let column$c = min(${c}u * ${SG}u + lane, p.chunks - 1u);
@@ -44,11 +43,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let valueColumn$c = min(${c}u * ${SG}u + lane, p.valueChunks - 1u);
 //#end
 //#repeat r ROWS
-//#if MASK
-  let shown$r = first + ${r}u < p.keys && mask[p.atMask + batch * p.keys + min(first + ${r}u, p.keys - 1u)] != 0u;
-//#else
-  let shown$r = first + ${r}u < p.keys;
-//#endif
+  let shown$r = subgroupBroadcast(own${r / SG}, ${r % SG}u) != 0u;
 //#repeat c D_LANE
   var dk${r}_$c = vec4<f32>();
 //#end
@@ -56,11 +51,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   var dv${r}_$c = vec4<f32>();
 //#end
 //#end
-//#if CAUSAL
-  let begin = first / ${SG * 4}u * ${SG * 4}u;
-//#else
-  let begin = 0u;
-//#endif
+  let begin = select(0u, first / ${SG * 4}u * ${SG * 4}u, p.causal != 0u);
+  // Added to a query's place, it sees all keys.
+  let ahead = select(p.keys, 0u, p.causal != 0u);
   for (var j = begin; j < p.queries; j += ${SG * 4}u) {
     let query = vec4<u32>(j + lane * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
     let inside = min(query, vec4<u32>(p.queries - 1u));
@@ -90,12 +83,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
 //#end
     }
     let on = query < vec4<u32>(p.queries);
+    let seen = query + vec4<u32>(ahead);
 //#repeat r ROWS
-//#if CAUSAL
-    s$r = select(vec4<f32>(), exp2(s$r * (p.scale * 1.44269504) - z), on & (query >= vec4<u32>(first + ${r}u)) & vec4<bool>(shown$r));
-//#else
-    s$r = select(vec4<f32>(), exp2(s$r * (p.scale * 1.44269504) - z), on & vec4<bool>(shown$r));
-//#endif
+    s$r = select(vec4<f32>(), exp2(s$r * (p.scale * 1.44269504) - z), on & (seen >= vec4<u32>(first + ${r}u)) & vec4<bool>(shown$r));
     var t$r = vec4<f32>();
 //#end
     for (var c = 0u; c < p.valueChunks; c++) {

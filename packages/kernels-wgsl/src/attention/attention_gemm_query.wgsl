@@ -17,11 +17,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) num: vec
   let first = wid.x * ${ROWS}u;
   let baseK = p.atK.w + batch * p.atK.x + head * p.atK.y;
   let width4 = p.width / 4u;
-//#if CAUSAL
-  let end = min(p.keys, min(p.firstKey + p.windowKeys, first + ${ROWS}u));
-//#else
-  let end = min(p.keys, p.firstKey + p.windowKeys);
-//#endif
+  let end = min(min(p.keys, p.firstKey + p.windowKeys), select(p.keys, first + ${ROWS}u, p.causal != 0u));
   // Which vec4s of the block of four keys by $ROWS queries this lane fetches.
 //#repeat i QUADS
   let part$i = min(${i}u * ${SG}u + lane, ${ROWS - 1}u);

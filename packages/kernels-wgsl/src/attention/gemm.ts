@@ -17,17 +17,15 @@ export interface AttentionGemmLayout {
   readonly subgroup: number;
   /** Queries (or keys, in the keys' gradient) of a workgroup. */
   readonly rows: 16 | 32;
-  readonly causal: boolean;
-  readonly mask: boolean;
 }
 
 const interned = internDefines();
 
 export function attentionGemmDefines(layout: AttentionGemmLayout): Defines {
-  const { type, result, size, valueSize, subgroup, rows, causal, mask } = layout;
+  const { type, result, size, valueSize, subgroup, rows } = layout;
   const perLane = (columns: number): number => Math.ceil(columns / 4 / subgroup);
   const [d, v] = [perLane(size), perLane(valueSize)];
-  return interned(`${type} ${result} ${d} ${v} ${subgroup} ${rows} ${causal} ${mask}`, () => ({
+  return interned(`${type} ${result} ${d} ${v} ${subgroup} ${rows}`, () => ({
     T: type,
     O: result,
     SG: subgroup,
@@ -36,8 +34,6 @@ export function attentionGemmDefines(layout: AttentionGemmLayout): Defines {
     QUADS: Math.ceil(rows / subgroup),
     D_LANE: d,
     V_LANE: v,
-    CAUSAL: causal,
-    MASK: mask,
     MATH: mathFor("log_(x)"),
   }));
 }
@@ -57,12 +53,10 @@ const base: AttentionGemmLayout = {
   valueSize: 64,
   subgroup: 8,
   rows: 32,
-  causal: false,
-  mask: false,
 };
 const variants: readonly Defines[] = [
   attentionGemmDefines(base),
-  attentionGemmDefines({ ...base, subgroup: 4, rows: 16, size: 16, valueSize: 32, causal: true, mask: true }),
+  attentionGemmDefines({ ...base, subgroup: 4, rows: 16, size: 16, valueSize: 32 }),
 ];
 
 const operands = {
@@ -74,6 +68,8 @@ const operands = {
   queries: "u32",
   keys: "u32",
   atMask: "u32",
+  masked: "u32",
+  causal: "u32",
   scale: "f32",
   chunks: "u32",
   valueChunks: "u32",
@@ -96,7 +92,7 @@ export const attentionGemm = defineKernel({
     ["q", "read"],
     ["k", "read"],
     ["v", "read"],
-    ["mask?MASK", "read"],
+    ["mask", "read"],
     ["o", "read_write"],
     ["lse", "read_write"],
   ],
@@ -137,7 +133,7 @@ export const attentionGemmKey = defineKernel({
     ["q", "read"],
     ["k", "read"],
     ["v", "read"],
-    ["mask?MASK", "read"],
+    ["mask", "read"],
     ["scratch", "read_write"],
     ["dk", "read_write"],
     ["dv", "read_write"],
@@ -161,6 +157,7 @@ export const attentionGemmQuery = defineKernel({
     heads: "u32",
     queries: "u32",
     keys: "u32",
+    causal: "u32",
     chunks: "u32",
     ...window,
     more: "u32",

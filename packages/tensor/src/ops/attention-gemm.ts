@@ -36,7 +36,7 @@ export function gemmAttentionFits({ device, shape }: Tensor, k: Tensor, v: Tenso
   );
 }
 
-function layout(q: Tensor, v: Tensor, { causal }: Attention, mask: Tensor | undefined) {
+function layout(q: Tensor, v: Tensor) {
   const type = q.dtype as "f32" | "f16";
   return {
     type,
@@ -45,12 +45,10 @@ function layout(q: Tensor, v: Tensor, { causal }: Attention, mask: Tensor | unde
     valueSize: padded(v.shape[3]!),
     subgroup: q.device.capabilities.subgroupSize,
     rows: 16 as 16 | 32,
-    causal,
-    mask: mask !== undefined,
   };
 }
 
-function sizes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined) {
+function sizes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, { causal }: Attention) {
   const [batch, heads, queries, size] = q.shape as [number, number, number, number];
   return {
     pairs: batch * heads,
@@ -58,10 +56,15 @@ function sizes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined) {
     queries,
     keys: k.shape[2]!,
     atMask: mask?.offset ?? 0,
+    masked: mask ? 1 : 0,
+    causal: causal ? 1 : 0,
     chunks: padded(size) / 4,
     valueChunks: padded(v.shape[3]!) / 4,
   };
 }
+
+/** What is bound as the mask: any other buffer where there is none, and then not read. */
+const hidden = (mask: Tensor | undefined, k: Tensor): Tensor["storage"] => (mask ?? k).storage;
 
 /** Fills `out`, which lies token by token, and the log-sum-exp. */
 export function gemmAttention(
@@ -75,13 +78,13 @@ export function gemmAttention(
 ): void {
   const rows = [q, k, v].map(headRows);
   const [atQ, atK, atV] = rows.map(({ at }) => at) as [number[], number[], number[]];
-  const params = { ...sizes(q, k, v, mask), atQ, atK, atV, scale: attrs.scale * Math.LOG2E };
-  const shape = layout(q, v, attrs, mask);
+  const params = { ...sizes(q, k, v, mask, attrs), atQ, atK, atV, scale: attrs.scale * Math.LOG2E };
+  const shape = layout(q, v);
   const perGroup = rowsFor(params.queries, Math.max(shape.size, shape.valueSize));
   q.device.run(
     attentionGemm,
     attentionGemmDefines({ ...shape, rows: perGroup }),
-    [...rows.map(({ storage }) => storage), ...(mask ? [mask.storage] : []), out.storage, lse.storage],
+    [...rows.map(({ storage }) => storage), hidden(mask, k), out.storage, lse.storage],
     params,
     attentionGemmGrid(params.queries, params.pairs, perGroup),
   );
@@ -100,10 +103,10 @@ export function gemmAttentionBackward(
   const o = headRows(out);
   const rows = [q, k, v].map(headRows);
   const [atQ, atK, atV] = rows.map(({ at }) => at) as [number[], number[], number[]];
-  const common = { ...sizes(q, k, v, mask), atG: g.at, atO: o.at, atQ, atK, atV, scale: attrs.scale };
+  const common = { ...sizes(q, k, v, mask, attrs), atG: g.at, atO: o.at, atQ, atK, atV, scale: attrs.scale };
   const { pairs, queries, keys } = common;
   const width = padded(queries);
-  const shape = layout(q, v, attrs, mask);
+  const shape = layout(q, v);
   const perGroup = rowsFor(keys, Math.max(shape.size, shape.valueSize));
   const mostKeys = Math.max(32, Math.floor(WINDOW / width / 32) * 32);
   const windowKeys = Math.min(Math.ceil(keys / perGroup) * perGroup, mostKeys);
@@ -136,14 +139,7 @@ export function gemmAttentionBackward(
       device.run(
         attentionGemmKey,
         attentionGemmDefines({ ...shape, rows: perGroup }),
-        [
-          g.storage,
-          ...rows.map(({ storage }) => storage),
-          ...(mask ? [mask.storage] : []),
-          scratch.storage,
-          dk.storage,
-          dv.storage,
-        ],
+        [g.storage, ...rows.map(({ storage }) => storage), hidden(mask, k), scratch.storage, dk.storage, dv.storage],
         params,
         attentionGemmGrid(Math.min(windowKeys, keys - firstKey), params.windowPairs, perGroup),
       );

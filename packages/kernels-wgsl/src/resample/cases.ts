@@ -47,6 +47,10 @@ const sizes: readonly (readonly [from: Pair, to: Pair])[] = [
     [1, 6],
     [3, 1],
   ],
+  [
+    [3, 4],
+    [6, 8],
+  ],
 ];
 
 const modes = (["bilinear", "bicubic"] as const).flatMap((mode) =>

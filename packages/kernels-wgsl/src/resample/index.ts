@@ -1,6 +1,6 @@
 /** Resampling kernels: nearest upsampling by two, and one axis by a weight table. */
 import { defineKernel } from "../kernel.ts";
-import { resample_axis, upsample_nearest } from "../wgsl.gen.ts";
+import { resample_axis, resample_axis_wide, upsample_nearest } from "../wgsl.gen.ts";
 
 export { type AxisTable, type ResizeMode, resizeTable, transposeTable } from "./table.ts";
 
@@ -32,16 +32,28 @@ export const upsampleNearestBackward = defineKernel({
   variants: [{ T: "f32", BACKWARD: true }],
 });
 
-export const resampleAxis = defineKernel({
-  name: "resample_axis",
-  source: resample_axis,
+const resample = {
   buffers: [
     ["a", "read"],
     ["spans", "read"],
     ["weights", "read"],
     ["o", "read_write"],
   ],
-  params: { count: "u32", size: "u32", result: "u32", inner: "u32", taps: "u32", offset: "u32" },
   workgroup: [64, 1, 1],
   variants: [{ T: "f32", O: "f32" }],
+} as const;
+
+export const resampleAxis = defineKernel({
+  ...resample,
+  name: "resample_axis",
+  source: resample_axis,
+  params: { count: "u32", size: "u32", result: "u32", inner: "u32", taps: "u32", offset: "u32" },
+});
+
+/** The same for an inner size and an offset that vec4s can cut. */
+export const resampleAxisWide = defineKernel({
+  ...resample,
+  name: "resample_axis_wide",
+  source: resample_axis_wide,
+  params: { count4: "u32", size: "u32", result: "u32", inner4: "u32", taps: "u32", offset4: "u32" },
 });

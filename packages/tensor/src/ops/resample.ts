@@ -4,6 +4,7 @@ import {
   linearGrid,
   type ResizeMode,
   resampleAxis,
+  resampleAxisWide,
   resizeTable,
   transposeTable,
   upsampleNearest,
@@ -83,24 +84,28 @@ function resampled(x: Tensor, axis: 2 | 3, { table, spans, weights }: DeviceTabl
   const out = Tensor.empty(x.device, shape, dtype);
   const count = numel(shape);
   const inner = axis === 3 ? 1 : x.shape[3]!;
-  const params = { count, size: table.size, result: table.result, inner, taps: table.taps, offset: x.offset };
+  const wide = inner % 4 === 0 && x.offset % 4 === 0;
+  const { size, result, taps } = table;
   x.device.run(
-    resampleAxis,
+    wide ? resampleAxisWide : resampleAxis,
     { T: x.dtype, O: dtype },
     [x.storage, spans.storage, weights.storage, out.storage],
-    params,
-    linearGrid(count, 64),
+    wide
+      ? { count4: count / 4, size, result, inner4: inner / 4, taps, offset4: x.offset / 4 }
+      : { count, size, result, inner, taps, offset: x.offset },
+    linearGrid(wide ? count / 4 : count, 64),
   );
   return out;
 }
 
-/** Both axes, one after the other: first the one that leaves fewer elements. The values between are f32. */
+/** Both axes, one after the other: first the one that leaves fewer elements, and where both leave as many, columns where there is more of them. The values between are f32. */
 function resizeBoth(x: Tensor, attrs: ResampleAttrs["resize"], backward: boolean): Tensor {
   const dtype = x.dtype as "f32" | "f16";
   if (numel(x.shape) === 0) return Tensor.empty(x.device, [x.shape[0]!, x.shape[1]!, ...attrs.size], dtype);
   const changed = ([2, 3] as const).filter((axis) => x.shape[axis] !== attrs.size[axis - 2]);
   const growth = (axis: 2 | 3): number => attrs.size[axis - 2]! / x.shape[axis]!;
-  const order = changed.sort((a, b) => growth(a) - growth(b));
+  // Columns are the quicker axis, since rows' neighbours share their weights.
+  const order = changed.sort((a, b) => growth(a) - growth(b) || (growth(a) > 1 ? b - a : a - b));
   let at = contiguous(x);
   if (order.length === 0) return at === x ? x.view(x.shape, x.strides) : at;
   order.forEach((axis, i) => {

@@ -218,7 +218,7 @@ export class TrainingSession {
 
   /** What the observer sees as a part of a step. */
   #observed<R>(compute: () => R): R {
-    return this.#observer?.step(compute) ?? compute();
+    return this.#observer ? this.#observer.step(compute) : compute();
   }
 
   /** Updates weights and average by the gradients there are, and gives the control words. */

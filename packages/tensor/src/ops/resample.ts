@@ -98,14 +98,16 @@ function resampled(x: Tensor, axis: 2 | 3, { table, spans, weights }: DeviceTabl
   return out;
 }
 
-/** Both axes, one after the other: first the one that leaves fewer elements, and where both leave as many, columns where there is more of them. The values between are f32. */
+/** Both axes, one after the other: first the one that leaves fewer elements, and where both leave as many, columns where pictures grow. The values between are f32. */
 function resizeBoth(x: Tensor, attrs: ResampleAttrs["resize"], backward: boolean): Tensor {
   const dtype = x.dtype as "f32" | "f16";
   if (numel(x.shape) === 0) return Tensor.empty(x.device, [x.shape[0]!, x.shape[1]!, ...attrs.size], dtype);
   const changed = ([2, 3] as const).filter((axis) => x.shape[axis] !== attrs.size[axis - 2]);
   const growth = (axis: 2 | 3): number => attrs.size[axis - 2]! / x.shape[axis]!;
-  // Columns are the quicker axis, since rows' neighbours share their weights.
-  const order = changed.sort((a, b) => growth(a) - growth(b) || (growth(a) > 1 ? b - a : a - b));
+  // Columns are the quicker axis, since rows' neighbours share their weights. Gradients keep rows first: with columns first, 100 steps
+  // of ReFL left PyTorch's by 1.3e-3 of the loss, where they differ by 1.4e-5.
+  const columnsFirst = (axis: 2 | 3): boolean => !backward && growth(axis) > 1;
+  const order = changed.sort((a, b) => growth(a) - growth(b) || (columnsFirst(a) ? b - a : a - b));
   let at = contiguous(x);
   if (order.length === 0) return at === x ? x.view(x.shape, x.strides) : at;
   order.forEach((axis, i) => {

@@ -1,4 +1,4 @@
-/** Test projects: `cpu` runs files in parallel; `gpu` runs `*.gpu.test.ts` in one process, so that one device and its pipelines serve them all. */
+/** Test projects: `cpu` runs files in parallel; `gpu` runs `*.gpu.test.ts` in one process (`npm test` in a few, one after the other), so that one device and its pipelines serve many files. */
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 import { embedWgsl, KERNELS } from "./scripts/embed-wgsl.mjs";

@@ -6,6 +6,12 @@ import { countReport, lastJson } from "./lint/test-report.mjs";
 import { hostEnvironment } from "./setup/environment.mjs";
 import { ROOT, setup } from "./setup.mjs";
 
+/**
+ * Processes, one after the other, that share the GPU tests. A software adapter maps memory for each of its buffers and kernels and gives little of it back before the
+ * process ends; Linux allows 65,530 maps to a process, beyond which the driver crashes. A single process came to that.
+ */
+const GPU_PROCESSES = 4;
+
 await setup({ forTests: true });
 
 const env = hostEnvironment(ROOT);
@@ -38,11 +44,12 @@ async function check(title, script, args) {
   total[code === 0 ? "passed" : "failed"]++;
 }
 
-async function vitest(project) {
-  const file = join(ROOT, ".cache", `vitest-${project}.json`);
+async function vitest(project, shard = "1/1") {
+  const file = join(ROOT, ".cache", `vitest-${project}-${shard.replace("/", "-of-")}.json`);
   rmSync(file, { force: true });
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
-  const { code } = await node("node_modules/vitest/vitest.mjs", ["run", "--project", project, ...reporters]);
+  const args = ["run", "--project", project, `--shard=${shard}`, ...reporters];
+  const { code } = await node("node_modules/vitest/vitest.mjs", args);
   const counts = countReport(existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : null, code);
   total.passed += counts.passed;
   total.failed += counts.failed;
@@ -64,7 +71,7 @@ await check("kernel names are unique", "scripts/embed-wgsl.mjs", ["--check"]);
 await check("lint and format", "node_modules/@biomejs/biome/bin/biome", ["check", "--diagnostic-level=error", "."]);
 await check("types", "node_modules/typescript/bin/tsc", ["-p", "tsconfig.json"]);
 await vitest("cpu");
-await vitest("gpu");
+for (let shard = 1; shard <= GPU_PROCESSES; shard++) await vitest("gpu", `${shard}/${GPU_PROCESSES}`);
 await smokeHosts();
 
 for (const name of skipped) console.log(`skipped: ${name}`);

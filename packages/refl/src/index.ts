@@ -67,6 +67,7 @@ export * from "./train/blip.ts";
 export * from "./train/examples.ts";
 export * from "./train/graded.ts";
 export * from "./train/objective.ts";
+export * from "./train/observer.ts";
 export * from "./train/pairs.ts";
 export * from "./train/refl.ts";
 export * from "./train/reward.ts";

@@ -1,6 +1,7 @@
 /** Drawing pictures for ranking and evaluation: batches of prompts with a seed each, the same pixels in any batch. */
 import type { TextToImagePipeline } from "@refl/models";
 import type { Run, StageName } from "../events.ts";
+import { observed, type TrainingObserver } from "../train/observer.ts";
 
 export interface DrawOptions {
   readonly samplerSteps: number;
@@ -8,6 +9,7 @@ export interface DrawOptions {
   /** Pictures at once; memory grows with it, pixels do not change. Default 64. */
   readonly batchSize?: number;
   readonly stage: StageName;
+  readonly observer?: TrainingObserver;
   readonly signal?: AbortSignal;
 }
 
@@ -18,18 +20,21 @@ export async function* drawPictures(
   seeds: readonly number[],
   options: DrawOptions,
 ): Run<Float32Array> {
-  const { batchSize = 64, stage, samplerSteps, guidance = 1, signal } = options;
+  const { batchSize = 64, stage, samplerSteps, guidance = 1, signal, observer } = options;
   const parts: Float32Array[] = [];
   for (let start = 0; start < prompts.length && !signal?.aborted; start += batchSize) {
     const end = Math.min(start + batchSize, prompts.length);
-    const drawn = await pipeline.generate({
-      prompts: prompts.slice(start, end),
-      seeds: seeds.slice(start, end),
-      steps: samplerSteps,
-      guidanceScale: guidance,
-    });
-    parts.push((await drawn.data()) as Float32Array);
-    drawn.dispose();
+    const draw = async (): Promise<void> => {
+      const drawn = await pipeline.generate({
+        prompts: prompts.slice(start, end),
+        seeds: seeds.slice(start, end),
+        steps: samplerSteps,
+        guidanceScale: guidance,
+      });
+      parts.push((await drawn.data()) as Float32Array);
+      drawn.dispose();
+    };
+    await observed(observer, "pictures", draw);
     yield { type: "step", stage, step: end, total: prompts.length, metrics: {} };
   }
   const all = new Float32Array(parts.reduce((sum, p) => sum + p.length, 0));

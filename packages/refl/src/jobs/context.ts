@@ -4,7 +4,7 @@ import type { Device } from "@refl/tensor";
 import type { TaskModels } from "../models.ts";
 import type { RunSink } from "../run/sink.ts";
 import type { ModelPlace } from "../scorers/scorer.ts";
-import type { TrainingObserver } from "../train/session.ts";
+import type { TrainingObserver } from "../train/observer.ts";
 
 /** A host fills it in: Node with folders, the browser with its own storage. */
 export interface JobContext {

@@ -8,6 +8,7 @@ import type { PictureTask, Prompt } from "../data/task.ts";
 import { drawPictures } from "../evaluate/pictures.ts";
 import type { Run } from "../events.ts";
 import { rank } from "../judge/annotator.ts";
+import { observed, type TrainingObserver } from "../train/observer.ts";
 import { type RankedPictures, rankedPictures } from "../train/pairs.ts";
 import { inStage, type StageSeconds } from "./stage.ts";
 
@@ -17,6 +18,7 @@ export interface RankingOptions {
   readonly seed: number;
   readonly samplerSteps: number;
   readonly guidance: number;
+  readonly observer?: TrainingObserver;
   readonly signal?: AbortSignal;
 }
 
@@ -33,7 +35,7 @@ export async function* drawAndRank(
   options: RankingOptions,
   seconds: StageSeconds,
 ): Run<NumberedRanking[]> {
-  const { imagesPerPrompt: each, seed, signal } = options;
+  const { imagesPerPrompt: each, seed, signal, observer } = options;
   const texts = prompts.flatMap((p) => new Array<string>(each).fill(p.text));
   const seeds = texts.map((_, i) => seed * 100_000 + i);
   const rgb = yield* inStage(
@@ -44,8 +46,8 @@ export async function* drawAndRank(
     () => drawPictures(base, texts, seeds, { ...options, stage: "generate" }),
   );
   signal?.throwIfAborted();
-  return yield* inStage("annotate", `taste ${options.taste}`, seconds, base.device, async () =>
-    annotated(task, rgb, prompts, options),
+  return yield* inStage("annotate", `taste ${options.taste}`, seconds, base.device, () =>
+    observed(observer, "ranking", async () => annotated(task, rgb, prompts, options)),
   );
 }
 

@@ -7,6 +7,8 @@ import { taskNamed } from "../data/tasks.ts";
 import type { Run } from "../events.ts";
 import { rewardFromBlip, saveRewardModel, taskTokenizer } from "../models.ts";
 import { modelPreset } from "../presets.ts";
+import type { ImageReward } from "../scorers/image-reward.ts";
+import { observed } from "../train/observer.ts";
 import type { RankedPictures } from "../train/pairs.ts";
 import { type RewardTrainingResult, trainRewardModel } from "../train/reward.ts";
 import { checkPrecision } from "../train/session.ts";
@@ -33,6 +35,12 @@ export function splitRankings<R extends RankedPictures>(
   return { training, validation };
 }
 
+/** Rankings that train, and those of other prompts that choose the checkpoint. */
+export interface RankingSplit {
+  readonly training: readonly RankedPictures[];
+  readonly validation: readonly RankedPictures[];
+}
+
 export interface TrainRewardOptions {
   /** Ranked pictures instead of those that a simulated annotator ranks. */
   readonly rankings?: readonly RankedPictures[];
@@ -49,60 +57,86 @@ export async function* runTrainReward(
   context: JobContext,
   { rankings, resume = false }: TrainRewardOptions = {},
 ): Run<RewardTrainingResult> {
-  const { device, sink, signal, observer } = context;
-  const task = taskNamed(config.task);
-  checkPrecision(device, config.precision);
   const seconds: StageSeconds = {};
-  const shipped = await context.shipped(task.name);
-  const scorer = await rewardFromBlip(
-    config.from ? await context.open(config.from) : shipped.blip,
-    device,
-    modelPreset(task, taskTokenizer(task).vocabSize).rewardHead,
-    config.seed,
-  );
+  const scorer = await startOfReward(config, context);
   try {
     const prompts = (rankings ?? []).map(({ prompt }) => prompt);
     yield* unknownWords(scorer.tokenizer, prompts, "the reward model learns them all as the same word");
-    let ranked = rankings;
-    if (!ranked) {
-      const folder = config.base ? await context.open(config.base) : shipped.base;
-      const base = await loadPipeline(folder, device, config.sampler);
-      try {
-        ranked = yield* drawAndRank(
-          task,
-          base,
-          trainPrompts(task, config.prompts, config.seed),
-          { ...config, ...(signal ? { signal } : {}) },
-          seconds,
-        );
-      } finally {
-        base.dispose();
-      }
-    }
-    const { training, validation } = splitRankings(ranked, config.validationShare);
-    if (!rankings) {
-      const unseen = new Set(validation.map(({ prompt }) => prompt));
-      training.push(...rankFound(task, foundPrompts(task, config.foundPrompts, config.seed, unseen), config));
-    }
-    const resumed = resume ? await resumeFrom(sink) : {};
-    const result = yield* inStage("reward", `${training.length} rankings`, seconds, device, () =>
-      trainRewardModel({
-        ...config,
-        emaDecay: config.ema?.decay ?? null,
-        scorer,
-        training,
-        validation,
-        heldOut: validation,
-        size: task.size,
-        ...resumed,
-        ...(sink ? { save: savesIn(sink, config.saveEvery, (folder) => saveRewardModel(scorer, folder)) } : {}),
-        ...(observer ? { observer } : {}),
-        ...(signal ? { signal } : {}),
-      }),
-    );
+    const split = rankings
+      ? splitRankings(rankings, config.validationShare)
+      : yield* drawRankings(config, context, seconds);
+    const result = yield* learnRankings(config, context, scorer, split, { seconds, resume });
     yield { type: "result", summary: result };
     return result;
   } finally {
     scorer.model.dispose();
   }
+}
+
+/** The BLIP that the config starts from, with a fresh head. */
+export async function startOfReward(
+  config: TrainRewardConfig,
+  { device, shipped, open }: JobContext,
+): Promise<ImageReward> {
+  const task = taskNamed(config.task);
+  checkPrecision(device, config.precision);
+  const folder = config.from ? await open(config.from) : (await shipped(task.name)).blip;
+  const { rewardHead } = modelPreset(task, taskTokenizer(task).vocabSize);
+  return rewardFromBlip(folder, device, rewardHead, config.seed);
+}
+
+/** Rankings of pictures that the base model draws, and of found ones, which only train. */
+export async function* drawRankings(
+  config: TrainRewardConfig,
+  { device, open, shipped, observer, signal }: JobContext,
+  seconds: StageSeconds = {},
+): Run<RankingSplit> {
+  const task = taskNamed(config.task);
+  const { seed, validationShare } = config;
+  const base = await loadPipeline(
+    config.base ? await open(config.base) : (await shipped(task.name)).base,
+    device,
+    config.sampler,
+  );
+  try {
+    const prompts = trainPrompts(task, config.prompts, seed);
+    const options = { ...config, ...(observer ? { observer } : {}), ...(signal ? { signal } : {}) };
+    const { training, validation } = splitRankings(
+      yield* drawAndRank(task, base, prompts, options, seconds),
+      validationShare,
+    );
+    const unseen = new Set(validation.map(({ prompt }) => prompt));
+    const found = await observed(observer, "ranking", async () =>
+      rankFound(task, foundPrompts(task, config.foundPrompts, seed, unseen), config),
+    );
+    return { training: [...training, ...found], validation };
+  } finally {
+    base.dispose();
+  }
+}
+
+/** Trains `scorer` on rankings as the config says. */
+export async function* learnRankings(
+  config: TrainRewardConfig,
+  { device, sink, signal, observer }: JobContext,
+  scorer: ImageReward,
+  { training, validation }: RankingSplit,
+  { seconds = {}, resume = false }: { readonly seconds?: StageSeconds; readonly resume?: boolean } = {},
+): Run<RewardTrainingResult> {
+  const resumed = resume ? await resumeFrom(sink) : {};
+  return yield* inStage("reward", `${training.length} rankings`, seconds, device, () =>
+    trainRewardModel({
+      ...config,
+      emaDecay: config.ema?.decay ?? null,
+      scorer,
+      training,
+      validation,
+      heldOut: validation,
+      size: taskNamed(config.task).size,
+      ...resumed,
+      ...(sink ? { save: savesIn(sink, config.saveEvery, (folder) => saveRewardModel(scorer, folder)) } : {}),
+      ...(observer ? { observer } : {}),
+      ...(signal ? { signal } : {}),
+    }),
+  );
 }

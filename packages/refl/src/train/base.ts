@@ -1,11 +1,12 @@
 /** Training a text-to-image model on captioned pictures: the denoising loss, AdamW, a moving average, sample grids and resumable checkpoints. */
 import type { ModelFolder, TextToImagePipeline, WritableModelFolder } from "@refl/models";
-import type { Run, SampleGrid } from "../events.ts";
+import type { CheckpointEvent, Run, SampleGrid } from "../events.ts";
 import { type ExampleSource, exampleBatch } from "./examples.ts";
 import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
+import { observed, type TrainingObserver } from "./observer.ts";
 import type { SaveOptions } from "./save.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
-import { type Precision, type TrainingObserver, TrainingSession } from "./session.ts";
+import { type Precision, TrainingSession } from "./session.ts";
 
 export interface BaseOptions extends LearningRate {
   /** The model; UNet and text encoder are trained together. */
@@ -34,7 +35,7 @@ export interface BaseOptions extends LearningRate {
 
 /** Trains until `steps` are done or `signal` is set (the step in hand is finished and saved), and leaves the moving average in the weights. */
 export async function* trainBase(options: BaseOptions): Run<{ readonly steps: number; readonly loss: number }> {
-  const { pipeline, examples, steps, batchSize, seed, signal, samples, save } = options;
+  const { pipeline, examples, steps, batchSize, seed, signal, samples, save, observer } = options;
   const named = [
     ...[...pipeline.unet.namedParameters()].map(([name, t]) => [`unet.${name}`, t] as const),
     ...[...pipeline.textEncoder.namedParameters()].map(([name, t]) => [`text_encoder.${name}`, t] as const),
@@ -54,21 +55,25 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
       savedAt = session.step;
     }
     while (session.step < steps && !signal?.aborted) {
-      const first = session.step * batchSize;
-      const batch = await exampleBatch(examples, seed, first, batchSize);
-      const data = denoisingData(pipeline, { ...batch, first }, seed, options.objective);
-      const metrics = await training.advance(learningRate(options, session.step + 1, steps), data, null);
+      const metrics = await observed(observer, "step", async () => {
+        const first = session.step * batchSize;
+        const batch = await exampleBatch(examples, seed, first, batchSize);
+        const data = denoisingData(pipeline, { ...batch, first }, seed, options.objective);
+        return training.advance(learningRate(options, session.step + 1, steps), data, null);
+      });
       loss = metrics["loss"] ?? loss;
       const { step } = session;
       yield { type: "step", stage: "base", step, total: steps, metrics };
-      if (samples && (step % samples.every === 0 || step === steps))
-        yield { type: "samples", stage: "base", step, grid: await session.withAverage(samples.draw) };
+      if (samples && (step % samples.every === 0 || step === steps)) {
+        const grid = await observed(observer, "grid", () => session.withAverage(samples.draw));
+        yield { type: "samples", stage: "base", step, grid };
+      }
       if (save && step % save.every === 0) {
-        yield { type: "checkpoint", path: await saveCheckpoint(session, save) };
+        yield await checkpointed(session, save, observer);
         savedAt = step;
       }
     }
-    if (save && savedAt !== session.step) yield { type: "checkpoint", path: await saveCheckpoint(session, save) };
+    if (save && savedAt !== session.step) yield await checkpointed(session, save, observer);
     session.keepAverage();
     return { steps: session.step, loss };
   } finally {
@@ -76,10 +81,15 @@ export async function* trainBase(options: BaseOptions): Run<{ readonly steps: nu
   }
 }
 
-function saveCheckpoint(session: TrainingSession, { checkpoint, model }: SaveOptions): Promise<string> {
+async function checkpointed(
+  session: TrainingSession,
+  { checkpoint, model }: SaveOptions,
+  observer: TrainingObserver | undefined,
+): Promise<CheckpointEvent> {
   const write = async (folder: WritableModelFolder): Promise<void> => {
     await session.save(folder);
     await session.withAverage(() => model(folder));
   };
-  return checkpoint(session.step, write, false);
+  const path = await observed(observer, "checkpoint", () => checkpoint(session.step, write, false));
+  return { type: "checkpoint", path };
 }

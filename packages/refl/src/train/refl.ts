@@ -7,9 +7,10 @@ import { type ExampleSource, exampleBatch } from "./examples.ts";
 import { type GradedInputs, gradedData, gradedIndex, gradedPictures } from "./graded.ts";
 import { mixNoise, type NoiseInputs, noiseData } from "./noise.ts";
 import { type DenoisingInputs, denoisingData, denoisingLoss, type ObjectiveOptions } from "./objective.ts";
+import { observed, type TrainingObserver } from "./observer.ts";
 import type { SaveOptions } from "./save.ts";
 import { type LearningRate, learningRate } from "./schedule.ts";
-import { type Precision, type TrainingObserver, TrainingSession } from "./session.ts";
+import { type Precision, TrainingSession } from "./session.ts";
 
 export interface ReflOptions extends LearningRate {
   /** The model that is tuned; its text encoder and codec stay as they are. */
@@ -92,7 +93,7 @@ export const LORA_FILE = "pytorch_lora_weights.safetensors";
  * optimiser's state or mix two gradient scales in one.
  */
 export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
-  const { pipeline, scorer, stage, steps, seed, signal, validation, accumulation = 1 } = options;
+  const { pipeline, scorer, stage, steps, seed, signal, validation, accumulation = 1, observer } = options;
   const codec = pipeline.codec.model;
   for (const frozen of [pipeline.textEncoder, scorer.model, codec]) frozen?.requiresGrad(false);
   pipeline.unet.requiresGrad(options.lora === null);
@@ -116,7 +117,7 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
     weights: validation ? session.snapshot() : [],
   };
   const look = async (): Promise<Look> => {
-    const seen = await session.withAverage(() => validation!.look());
+    const seen = await observed(observer, "look", () => session.withAverage(() => validation!.look()));
     best.curve.push({ ...seen, step: session.step });
     best.looksSince++;
     if (seen.judge > best.judge) Object.assign(best, { judge: seen.judge, looksSince: 0 });
@@ -128,31 +129,33 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
   };
   const { curve } = best;
   const { save, samples } = options;
+  const grid = (): Promise<SampleGrid> => observed(observer, "grid", () => session.withAverage(samples!.draw));
   try {
     if (options.resume) await resumeBest(session, best, options.resume);
     else {
       if (validation) await look();
-      if (samples) yield { type: "samples", stage, step: 0, grid: await session.withAverage(samples.draw) };
+      if (samples) yield { type: "samples", stage, step: 0, grid: await grid() };
     }
     while (session.step < steps && !signal?.aborted && !(validation && best.looksSince >= validation.patience)) {
-      const first = session.step * accumulation;
-      for (let batch = first; batch < first + accumulation - 1; batch++) {
-        const { data, graded } = await reflData(options, batch);
-        await tuning.accumulate(data, graded);
-      }
-      const { data, graded } = await reflData(options, first + accumulation - 1);
-      const metrics = await tuning.advance(learningRate(options, session.step + 1, steps), data, graded);
+      const metrics = await observed(observer, "step", async () => {
+        const first = session.step * accumulation;
+        for (let batch = first; batch < first + accumulation - 1; batch++) {
+          const { data, graded } = await reflData(options, batch);
+          await tuning.accumulate(data, graded);
+        }
+        const { data, graded } = await reflData(options, first + accumulation - 1);
+        return tuning.advance(learningRate(options, session.step + 1, steps), data, graded);
+      });
       const seen =
         validation && (session.step % validation.every === 0 || session.step === steps) ? await look() : null;
       const looked = seen ? { judge: seen.judge, validationReward: seen.reward } : {};
       yield { type: "step", stage, step: session.step, total: steps, metrics: { ...metrics, ...looked } };
       if (samples && (session.step % samples.every === 0 || session.step === steps))
-        yield { type: "samples", stage, step: session.step, grid: await session.withAverage(samples.draw) };
+        yield { type: "samples", stage, step: session.step, grid: await grid() };
       if (save && session.step < steps && (session.step % save.every === 0 || signal?.aborted)) {
-        yield {
-          type: "checkpoint",
-          path: await save.checkpoint(session.step, (folder) => saveBest(session, best, folder), false),
-        };
+        const write = (folder: WritableModelFolder) => saveBest(session, best, folder);
+        const path = await observed(observer, "checkpoint", () => save.checkpoint(session.step, write, false));
+        yield { type: "checkpoint", path };
       }
     }
     const settle = (): void => {
@@ -168,7 +171,8 @@ export async function* trainRefl(options: ReflOptions): Run<ReflResult> {
         adapters?.merge();
         await save.model(folder);
       };
-      yield { type: "checkpoint", path: await save.checkpoint(session.step, write, true) };
+      const path = await observed(observer, "checkpoint", () => save.checkpoint(session.step, write, true));
+      yield { type: "checkpoint", path };
     } else {
       settle();
       adapters?.merge();

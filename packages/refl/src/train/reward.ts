@@ -6,10 +6,11 @@ import { shuffleAt, streamOf } from "../data/random.ts";
 import type { Run } from "../events.ts";
 import { type ImageReward, type TokenTensors, tokenData } from "../scorers/image-reward.ts";
 import { mixNoise, type NoiseInputs, noiseData, shifted } from "./noise.ts";
+import { observed, type TrainingObserver } from "./observer.ts";
 import { type BatchPair, type RankedPictures, strictPairs } from "./pairs.ts";
 import type { SaveOptions } from "./save.ts";
 import { learningRate } from "./schedule.ts";
-import { type Precision, type TrainingObserver, TrainingSession, type TrainingStep } from "./session.ts";
+import { type Precision, TrainingSession, type TrainingStep } from "./session.ts";
 import { uniforms } from "./streams.ts";
 
 export interface RewardTrainingOptions {
@@ -106,7 +107,7 @@ export async function evaluatePairs(
  * @throws DataError when the training rankings have no strict pair
  */
 export async function* trainRewardModel(options: RewardTrainingOptions): Run<RewardTrainingResult> {
-  const { scorer, training, validation, size, seed, signal } = options;
+  const { scorer, training, validation, size, seed, signal, observer } = options;
   const { model, device } = scorer;
   const trainingPairs = strictPairs(training.map((r) => r.ranking)).length;
   if (trainingPairs === 0) throw new DataError("rankings", 0, "ranking", "no two pictures of a prompt differ in rank");
@@ -123,7 +124,8 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
   let lookedAt = 0;
   const look = async () => {
     model.eval();
-    const heldOut = await session.withAverage(() => evaluatePairs(scorer, validation, size));
+    const judge = () => evaluatePairs(scorer, validation, size);
+    const heldOut = await observed(observer, "look", () => session.withAverage(judge));
     lookedAt = session.step;
     // Validation rankings without a strict pair choose nothing: the last weights are then the best.
     if (heldOut.pairs === 0 || heldOut.loss < best.loss) {
@@ -143,7 +145,7 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
     if (lookedAt !== session.step) await look();
     session.restoreSnapshot(best.weights);
     end();
-    const { mean, deviation } = await rewardStatistics(scorer, training, size);
+    const { mean, deviation } = await observed(observer, "end", () => rewardStatistics(scorer, training, size));
     model.mean = mean;
     model.std = deviation;
   };
@@ -160,17 +162,18 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
       const at = (step % perEpoch) * options.rankingsPerStep;
       const rankings = order.slice(at, at + options.rankingsPerStep).map((i) => training[i]!);
       model.train();
-      const metrics = await rankingStep(options, session, ranking, rankings, learningRate(options, step + 1, total));
+      const lr = learningRate(options, step + 1, total);
+      const metrics = await observed(observer, "step", () => rankingStep(options, session, ranking, rankings, lr));
       const heldOut = session.step % perEpoch === 0 ? await look() : null;
       const { loss } = metrics;
       if (loss !== undefined) curve.push({ step: session.step, loss, heldOutAccuracy: heldOut?.accuracy ?? null });
       const more = heldOut ? { accuracy: heldOut.accuracy, heldOutLoss: heldOut.loss } : {};
       yield { type: "step", stage: "reward", step: session.step, total, metrics: { ...metrics, ...more } };
-      if (save && session.step % save.every === 0 && session.step < total && !signal?.aborted)
-        yield {
-          type: "checkpoint",
-          path: await save.checkpoint(session.step, (folder) => saveBest(session, best, folder), false),
-        };
+      if (save && session.step % save.every === 0 && session.step < total && !signal?.aborted) {
+        const write = (folder: WritableModelFolder) => saveBest(session, best, folder);
+        const path = await observed(observer, "checkpoint", () => save.checkpoint(session.step, write, false));
+        yield { type: "checkpoint", path };
+      }
     }
     if (save) {
       const write = async (folder: WritableModelFolder): Promise<void> => {
@@ -179,13 +182,14 @@ export async function* trainRewardModel(options: RewardTrainingOptions): Run<Rew
         await settle();
         await save.model(folder);
       };
-      yield { type: "checkpoint", path: await save.checkpoint(session.step, write, true) };
+      const path = await observed(observer, "checkpoint", () => save.checkpoint(session.step, write, true));
+      yield { type: "checkpoint", path };
     } else await settle();
   } finally {
     end();
   }
   const { mean, std: deviation } = model;
-  const heldOut = await evaluatePairs(scorer, options.heldOut, size);
+  const heldOut = await observed(observer, "end", () => evaluatePairs(scorer, options.heldOut, size));
   return { heldOutAccuracy: heldOut.accuracy, heldOutPairs: heldOut.pairs, trainingPairs, mean, deviation, curve };
 }
 

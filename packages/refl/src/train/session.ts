@@ -30,14 +30,7 @@ import {
   type Tensor,
   type Variant,
 } from "@refl/tensor";
-
-/** Who looks on while a trainer works. */
-export interface TrainingObserver {
-  /** The models that take part, once it is settled which of their weights train. */
-  models(models: Readonly<Record<string, Module>>): void;
-  /** Surrounds what the device does for one step. */
-  step<T>(compute: () => T): T;
-}
+import type { TrainingObserver } from "./observer.ts";
 
 /** What models compute and keep activations in. `f16` is mixed precision: weights, gradients of weights, moments and averages stay f32. */
 export type Precision = "f32" | "f16";
@@ -130,7 +123,6 @@ export class TrainingSession {
   readonly optimizer: AdamW;
   readonly average: ExponentialMovingAverage | null;
   readonly #emaLimit: number;
-  readonly #observer: TrainingObserver | null;
   readonly #scaler: GradScaler | null;
   readonly #models: readonly Module[];
   readonly #functions: { dispose(): void }[] = [];
@@ -165,7 +157,6 @@ export class TrainingSession {
     });
     this.average = options.emaDecay === null ? null : new ExponentialMovingAverage(this.group);
     this.#emaLimit = options.emaDecay ?? 0;
-    this.#observer = options.observer ?? null;
   }
 
   /** The gradients of a loss, an f32 scalar, added to those of the step; in f16 by way of the scaled loss. */
@@ -194,31 +185,26 @@ export class TrainingSession {
     this.#functions.push(step);
     const gathered: Gathered = { batches: 0, sums: new Map() };
     const add = async (data: HostTensors<T>, variant: V): Promise<void> => {
-      const { [REPORT]: report, ...scalars } = this.#observed(() => step.call(data, ["batch", variant]));
+      const { [REPORT]: report, ...scalars } = step.call(data, ["batch", variant]);
       gather(gathered, Object.keys(scalars), await report.data());
     };
     return {
       accumulate: async (data, variant) => {
-        if (!gathered.batches) this.#observed(() => this.optimizer.zeroGrad(false));
+        if (!gathered.batches) this.optimizer.zeroGrad(false);
         await add(data, variant);
       },
       advance: (lr, data, variant) =>
         this.#advance(lr, gathered, async () => {
           if (gathered.batches) {
             await add(data, variant);
-            return (await this.#observed(() => this.#update()).data()) as Float32Array;
+            return (await this.#update().data()) as Float32Array;
           }
-          const { [REPORT]: report, ...scalars } = this.#observed(() => step.call(data, ["step", variant]));
+          const { [REPORT]: report, ...scalars } = step.call(data, ["step", variant]);
           const values = (await report.data()) as Float32Array;
           gather(gathered, Object.keys(scalars), values.subarray(CONTROL));
           return values;
         }),
     };
-  }
-
-  /** What the observer sees as a part of a step. */
-  #observed<R>(compute: () => R): R {
-    return this.#observer ? this.#observer.step(compute) : compute();
   }
 
   /** Updates weights and average by the gradients there are, and gives the control words. */

@@ -1,4 +1,5 @@
 /** Arithmetic of products: how many floating-point operations a dispatch of a matrix product, convolution or attention does. */
+import { type PhasedAxis, phasesOf } from "./conv/index.ts";
 import type { Defines, ParamValues } from "./kernel.ts";
 
 type Dispatch = {
@@ -27,6 +28,16 @@ const gemm = (dispatch: Dispatch): number => 2 * values(dispatch, "m", "n", "k")
 
 const implicit = (dispatch: Dispatch): number => 2 * values(dispatch, "m", "n", "k");
 
+/** Pixels and window positions of an axis that meet, over all phases. */
+const met = (axis: PhasedAxis): number => phasesOf(axis).reduce((sum, { taps, size }) => sum + taps * size, 0);
+
+function phases(dispatch: Dispatch): number {
+  const { height, width, kHeight, kWidth, strideY, strideX, padY, padX } = dispatch.params as Record<string, number>;
+  const down = met({ size: height!, window: kHeight!, stride: strideY!, pad: padY! });
+  const across = met({ size: width!, window: kWidth!, stride: strideX!, pad: padX! });
+  return 8 * values(dispatch, "m", "batch", "groups") * down * across;
+}
+
 const COUNTS: Readonly<Record<string, (dispatch: Dispatch) => number>> = {
   gemm_naive: gemm,
   gemm_register: gemm,
@@ -38,6 +49,7 @@ const COUNTS: Readonly<Record<string, (dispatch: Dispatch) => number>> = {
   conv_register: implicit,
   conv_implicit: implicit,
   conv_subgroup: (d) => 8 * values(d, "m", "n", "k4"),
+  conv_phase_subgroup: phases,
   conv_weight_subgroup: (d) => 32 * values(d, "m", "n4", "allLines", "width4"),
   attention: (d) => attention(d, 1, 1),
   attention_gemm: (d) => headProducts(d, values(d, "pairs", "keys"), 1, 1),

@@ -14,6 +14,7 @@ import {
   tensor,
   zeros,
 } from "../src/index.ts";
+import { gatheredInputGrad } from "../src/ops/conv-gather.ts";
 import { implicitForward, implicitInputGrad, implicitWeightGrad } from "../src/ops/conv-implicit.ts";
 import { testDevice } from "./device.ts";
 import { relativeError } from "./operands.ts";
@@ -58,6 +59,23 @@ test("a strided input gradient whose windows exceed the bound gives what parts o
   const tail = whole.slice(0, 1).slice(1, 24, 33);
   expect(relativeError(await tail.data(), await last.data())).toBe(0);
   for (const t of [gradient, weight, whole, last, tail]) t.dispose();
+  device.trim();
+});
+
+test("a strided input gradient of many channels, made phase by phase and in slices, equals what the windows' products gather", async () => {
+  const device = await testDevice();
+  // dY laid out channels-last is 69 MiB: two slices of an image each. The phases across differ in their positions of the window.
+  const gradient = randn(device, [2, 128, 256, 270], new PhiloxStream(8));
+  const weight = randn(device, [128, 64, 3, 3], new PhiloxStream(9));
+  const window = { stride: [1, 2], padding: [1, 1] } as const;
+  const size = [256, 539] as const;
+  const g = { batch: 2, cin: 64, height: 256, width: 539, cout: 128, kernel: [3, 3], out: [256, 270] } as const;
+  const found = scope(() => apply("conv2dInputGrad", [gradient, weight], { ...window, size }));
+  const expected = Tensor.empty(device, found.shape);
+  scope(() => gatheredInputGrad({ ...g, ...window }, { gradient, weight }, expected));
+  const off = scope(() => found.sub(expected).abs().amax().div(expected.abs().amax()));
+  expect((await off.data())[0]).toBeLessThan(1e-6);
+  for (const t of [gradient, weight, found, expected, off]) t.dispose();
   device.trim();
 });
 

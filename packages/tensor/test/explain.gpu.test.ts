@@ -63,6 +63,16 @@ describe.each(["full", "portable"] as const)("arithmetic, %s", (tier) => {
     expect(weight.flops).toBe(count);
   });
 
+  it("of a strided input gradient is that of the forward pass, but for windows that reach beyond the image", () => {
+    const [w, g] = [
+      [64, 64, 2, 2],
+      [2, 64, 4, 4],
+    ] as const;
+    const attrs = { stride: [2, 2], padding: [0, 0], size: [8, 8] } as const;
+    const { flops } = explain([g, w], (a, b) => ({ y: apply("conv2dInputGrad", [a!, b!], attrs) }));
+    expect(flops).toBe(2 * (2 * 4 * 4) * 64 * (64 * 4));
+  });
+
   it("of attention is that of its two products", () => {
     const shape = [2, 3, 10, 8];
     const { flops } = explain([shape, [2, 3, 20, 8], [2, 3, 20, 8]], (q, k, v) => ({

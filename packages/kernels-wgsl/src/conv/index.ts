@@ -6,6 +6,7 @@ import {
   conv_naive,
   conv_pack,
   conv_pack_weight,
+  conv_phase_subgroup,
   conv_register,
   conv_subgroup,
   conv_unpack_weight,
@@ -219,6 +220,69 @@ export const convWeightSubgroup = defineKernel({
   workgroup: ["SG", 1, 1],
   variants: [convSubgroupDefines("f32", 8, 16), convSubgroupDefines("f32", 4, 4)],
 });
+
+/** One axis of an image whose pixels are shared out among the phases of a stride. */
+export interface PhasedAxis {
+  /** Pixels. */
+  readonly size: number;
+  readonly window: number;
+  readonly stride: number;
+  readonly pad: number;
+}
+
+/** The phases of an axis as `conv_phase_subgroup` has them: window positions, what lies between a phase's pixel and the last line that it reads, pixels. */
+export const phasesOf = ({ size, window, stride, pad }: PhasedAxis) =>
+  Array.from({ length: stride }, (_, at) => {
+    const first = (at + pad) % stride;
+    return {
+      taps: Math.max(0, Math.ceil((window - first) / stride)),
+      shift: Math.floor((at + pad) / stride),
+      size: Math.max(0, Math.ceil((size - at) / stride)),
+    };
+  });
+
+export const convPhaseSubgroup = defineKernel({
+  name: "conv_phase_subgroup",
+  source: conv_phase_subgroup,
+  enables: ["subgroups"],
+  buffers: [
+    ["w", "read"],
+    ["x", "read"],
+    ["c", "read_write"],
+  ],
+  params: {
+    m: "u32",
+    tiles: "u32",
+    batch: "u32",
+    height: "u32",
+    width: "u32",
+    kHeight: "u32",
+    kWidth: "u32",
+    strideY: "u32",
+    strideX: "u32",
+    padY: "u32",
+    padX: "u32",
+    lines: "u32",
+    pixels: "u32",
+    padTop: "u32",
+    padLeft: "u32",
+    groups: "u32",
+    offsetC: "u32",
+  },
+  workgroup: ["SG", 1, 1],
+  variants: [convSubgroupDefines("f32", 8, 16), convSubgroupDefines("f32", 4, 4)],
+});
+
+/** Grid of {@link convPhaseSubgroup} for phases of `n` pixels at most; columns that exceed one dimension continue in z. */
+export function convPhaseSubgroupGrid(
+  tiles: number,
+  phases: number,
+  n: number,
+  subgroup: number,
+): [number, number, number] {
+  const [x, y] = linearGrid(n, 4 * subgroup);
+  return [x, tiles * phases, y];
+}
 
 export const convGather = defineKernel({
   name: "conv_gather",

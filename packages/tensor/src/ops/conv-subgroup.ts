@@ -77,7 +77,8 @@ function pointwise(g: ConvGeometry): boolean {
   return one && area >= POINTWISE_PIXELS && area % 4 === 0 && g.cin % 4 === 0 && g.cout % 4 === 0;
 }
 
-const usable = (device: Device): boolean => device.capabilities.subgroupSize >= 4;
+/** Whether a device's subgroups are large enough for the products by broadcast. */
+export const usable = (device: Device): boolean => device.capabilities.subgroupSize >= 4;
 
 /** out = conv(x, weight) + bias; false where this rung does not apply. Operands are contiguous. */
 export function subgroupForward(

@@ -1,5 +1,12 @@
 /** Two-dimensional convolution, its input gradient and its weight gradient. */
-import { convPack, convSubgroup, convWeightSubgroup, gemmSubgroup } from "@refl/kernels-wgsl";
+import {
+  convGather,
+  convPack,
+  convPhaseSubgroup,
+  convSubgroup,
+  convWeightSubgroup,
+  gemmSubgroup,
+} from "@refl/kernels-wgsl";
 import { isFloat } from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import { apply, type ForwardTable } from "../op.ts";
@@ -14,6 +21,7 @@ import {
   implicitInputGrad,
   implicitWeightGrad,
 } from "./conv-implicit.ts";
+import { phasedInputGrad, prefersPhases } from "./conv-phases.ts";
 import { subgroupForward, subgroupInputGrad, subgroupWeightGrad } from "./conv-subgroup.ts";
 import { contiguous } from "./copy.ts";
 import { MOST_NAIVE, portableRung } from "./gemm.ts";
@@ -61,10 +69,24 @@ const outSize = (size: number, kernel: number, stride: number, padding: number):
   Math.floor((size + 2 * padding - kernel) / stride) + 1;
 
 /** The kernels of a convolution: the portable ones, and what {@link subgroupForward} and its like make of the shape, where that is not the portable one. */
-export type ConvKernel = ImplicitKernel | "subgroup";
+export type ConvKernel = ImplicitKernel | "subgroup" | StridedKernel;
+
+/** The ways to dX of a strided convolution. */
+type StridedKernel = "gather" | "phases";
+
+const isImplicit = (kernel: ConvKernel): kernel is ImplicitKernel =>
+  kernel === "naive" || kernel === "register" || kernel === "shared";
 
 /** What a tuner's measurements are of. */
-const TEXTS = [...IMPLICIT_TEXTS, convPack, convSubgroup, convWeightSubgroup, gemmSubgroup];
+const TEXTS = [
+  ...IMPLICIT_TEXTS,
+  convPack,
+  convSubgroup,
+  convWeightSubgroup,
+  convPhaseSubgroup,
+  convGather,
+  gemmSubgroup,
+];
 
 /** Runs a convolution by its standard kernel, or by the one that the device's chooser prefers. */
 function choosing(
@@ -75,17 +97,24 @@ function choosing(
   run: (kernel: ConvKernel) => void,
 ): void {
   const subgroups = device.capabilities.subgroupSize >= 4;
-  const standard = subgroups ? "subgroup" : portableRung(device);
+  const strided = op === "conv2dInputGrad" && Math.max(...g.stride) > 1;
+  const standard = strided
+    ? prefersPhases(device, g)
+      ? "phases"
+      : "gather"
+    : subgroups
+      ? "subgroup"
+      : portableRung(device);
   if (!device.chooser) {
     run(standard);
     return;
   }
   const { batch, cin, cout, kernel, stride, padding, out } = g;
   const products = batch * cin * cout * kernel[0] * kernel[1] * out[0] * out[1];
-  const candidates: ConvKernel[] = ["register", "shared"];
+  const candidates: ConvKernel[] = strided ? ["gather"] : ["register", "shared"];
   const slow: ConvKernel[] = [];
-  (products <= MOST_NAIVE ? candidates : slow).unshift("naive");
-  if (subgroups) candidates.push("subgroup");
+  if (!strided) (products <= MOST_NAIVE ? candidates : slow).unshift("naive");
+  if (subgroups) candidates.push(strided ? "phases" : "subgroup");
   const form = `${dtype} ${kernel.join("x")}/${stride.join("x")}+${padding.join("x")}`;
   const sizes = { batch, cin, cout, h: out[0], w: out[1] };
   run(choose(device.chooser, { op, form, sizes, standard, candidates, slow, kernels: TEXTS, run }));
@@ -98,7 +127,7 @@ export const convForward = {
     if (numel(out.shape) === 0) return out;
     const operands = { x: contiguous(x!), weight: contiguous(weight!), bias: bias ? contiguous(bias) : null };
     choosing(out.device, "conv2d", g, out.dtype, (kernel) => {
-      if (kernel !== "subgroup") implicitForward(g, operands, out, kernel);
+      if (isImplicit(kernel)) implicitForward(g, operands, out, kernel);
       else if (!subgroupForward(g, operands, out)) implicitForward(g, operands, out);
     });
     return out;
@@ -109,13 +138,14 @@ export const convForward = {
     const out = Tensor.empty(gradient!.device, shape, gradient!.dtype);
     if (numel(shape) === 0) return out;
     const operands = { gradient: contiguous(gradient!), weight: contiguous(weight!) };
-    // The implicit product would multiply zeros between the pixels of a strided dY.
-    if (g.stride[0] > 1 || g.stride[1] > 1) gatheredInputGrad(g, operands, out);
-    else
-      choosing(out.device, "conv2dInputGrad", g, out.dtype, (kernel) => {
-        if (kernel !== "subgroup") implicitInputGrad(g, operands, out, kernel);
-        else if (!subgroupInputGrad(g, operands, out)) implicitInputGrad(g, operands, out);
-      });
+    choosing(out.device, "conv2dInputGrad", g, out.dtype, (kernel) => {
+      // The implicit product would multiply zeros between the pixels of a strided dY.
+      if (kernel === "gather") gatheredInputGrad(g, operands, out);
+      else if (kernel === "phases") {
+        if (!phasedInputGrad(g, operands, out)) gatheredInputGrad(g, operands, out);
+      } else if (isImplicit(kernel)) implicitInputGrad(g, operands, out, kernel);
+      else if (!subgroupInputGrad(g, operands, out)) implicitInputGrad(g, operands, out);
+    });
     return out;
   },
   conv2dWeightGrad: ([gradient, x], attrs) => {
@@ -126,7 +156,7 @@ export const convForward = {
     if (g.batch === 0) return out.fill_(0);
     const operands = { gradient: contiguous(gradient!), x: contiguous(x!) };
     choosing(out.device, "conv2dWeightGrad", g, out.dtype, (kernel) => {
-      if (kernel !== "subgroup") implicitWeightGrad(g, operands, out, kernel);
+      if (isImplicit(kernel)) implicitWeightGrad(g, operands, out, kernel);
       else if (!subgroupWeightGrad(g, operands, out)) implicitWeightGrad(g, operands, out);
     });
     return out;
